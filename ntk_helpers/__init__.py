@@ -1,0 +1,39 @@
+"""Compute, train and predict with the Neural Tangent Kernel in PyTorch: the helpers of the course."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ntk_helpers import data
+from ntk_helpers.device import best_device, choose_size, setup
+from ntk_helpers.empirical import empirical_ntk
+from ntk_helpers.networks import MLP
+from ntk_helpers.training import History, gradient_descent
+
+if TYPE_CHECKING:
+    from ntk_helpers import exercises, explore, plots
+    from ntk_helpers.plots import show
+
+__version__ = "0.1.0"
+__all__ = [
+    "MLP",
+    "History",
+    "best_device",
+    "choose_size",
+    "data",
+    "empirical_ntk",
+    "exercises",
+    "explore",
+    "gradient_descent",
+    "plots",
+    "setup",
+    "show",
+]
+
+
+def __getattr__(name: str):
+    """Load the modules that need matplotlib or ipywidgets when they are first used."""
+    if name in {"exercises", "explore", "plots"}:
+        return import_module(f"ntk_helpers.{name}")
+    if name == "show":
+        return import_module("ntk_helpers.plots").show
+    raise AttributeError(f"module 'ntk_helpers' has no attribute {name!r}")

@@ -1,0 +1,142 @@
+"""Refuse bad input with a message that says what was expected, what was got and how to mend it."""
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor, nn
+
+
+def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+
+
+def require_integer(name: str, value: object, *, at_least: int) -> None:
+    """Raise TypeError or ValueError unless `value` is an integer of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(
+            f"{name} must be an integer; got {value!r} of type {type(value).__name__}. "
+            f"Write int(...) around it if it is a whole number."
+        )
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}; got {value}.")
+
+
+def require_number(name: str, value: object, *, positive: bool = False) -> None:
+    """Raise TypeError or ValueError unless `value` is a finite number, ≥ 0 (or > 0 if `positive`)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(
+            f"{name} must be a number; got {value!r} of type {type(value).__name__}. "
+            f"A tensor of one element becomes a number with .item()."
+        )
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        bound = "greater than 0" if positive else "0 or greater"
+        raise ValueError(f"{name} must be finite and {bound}; got {value}.")
+
+
+def require_tensor(name: str, value: object, *, ndim: tuple[int, ...] | None = None) -> None:
+    """Raise TypeError or ValueError unless `value` is a non-empty, finite, floating-point tensor.
+
+    Args:
+        name: What the caller calls it, for the message.
+        value: The thing to look at.
+        ndim: The numbers of axes that are allowed; None allows any.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor; got {type(value).__name__}. "
+            f"torch.as_tensor({name}, dtype=torch.get_default_dtype()) makes one."
+        )
+    if not value.is_floating_point():
+        raise TypeError(
+            f"{name} must hold floating-point numbers; got {value.dtype}. "
+            f"{name}.to(torch.get_default_dtype()) converts it."
+        )
+    if ndim is not None and value.ndim not in ndim:
+        wanted = " or ".join(str(n) for n in ndim)
+        raise ValueError(f"{name} must have {wanted} axes; got shape {tuple(value.shape)}.")
+    if value.numel() == 0:
+        raise ValueError(f"{name} is empty: shape {tuple(value.shape)}. Give at least one point.")
+    if not torch.isfinite(value).all():
+        bad = int((~torch.isfinite(value)).sum())
+        raise ValueError(
+            f"{name} holds {bad} value(s) that are NaN or infinite. "
+            f"Find them with (~torch.isfinite({name})).nonzero() and remove or mend them."
+        )
+
+
+def require_same_place(**tensors: Tensor) -> None:
+    """Raise ValueError unless all `tensors` share one device and TypeError unless one dtype."""
+    (first_name, first), *others = tensors.items()
+    for name, tensor in others:
+        if tensor.device != first.device:
+            raise ValueError(
+                f"{name} is on {tensor.device} but {first_name} is on {first.device}. "
+                f"Move one: {name}.to({str(first.device)!r})."
+            )
+        if tensor.dtype != first.dtype:
+            raise TypeError(
+                f"{name} is {tensor.dtype} but {first_name} is {first.dtype}. "
+                f"Convert one: {name}.to({first.dtype})."
+            )
+
+
+def require_same_length(**tensors: Tensor) -> None:
+    """Raise ValueError unless all `tensors` have the same number of rows."""
+    (first_name, first), *others = tensors.items()
+    for name, tensor in others:
+        if len(tensor) != len(first):
+            raise ValueError(
+                f"{name} has {len(tensor)} rows but {first_name} has {len(first)}: "
+                f"they must describe the same points, one row each."
+            )
+
+
+def trainable_parameters(model: object) -> dict[str, nn.Parameter]:
+    """Return the parameters of `model` that training moves, by name.
+
+    Raises:
+        TypeError: If `model` is not a torch.nn.Module.
+        ValueError: If none of its parameters requires a gradient.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a torch.nn.Module; got {type(model).__name__}. "
+            f"ntk.MLP(...) makes one, or wrap your function in a class derived from nn.Module."
+        )
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise ValueError(
+            "model has no trainable parameter, so it has no tangent kernel and cannot be trained. "
+            "Call model.requires_grad_(True), or check that its layers are attributes of it."
+        )
+    return parameters
+
+
+def require_rowwise(model: nn.Module) -> None:
+    """Raise ValueError if a layer of `model` mixes rows of a batch or draws random numbers."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+            module.training or not module.track_running_stats
+        ):
+            raise ValueError(
+                f"layer {name!r} is {type(module).__name__} in training mode: it mixes the rows of "
+                f"a batch, so f(x) is not a function of one x. Call model.eval() first, "
+                f"or use LayerNorm or GroupNorm."
+            )
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
+            raise ValueError(
+                f"layer {name!r} is {type(module).__name__} in training mode: it is random, so "
+                f"f(x) has no single value. Call model.eval() first."
+            )
+
+
+def require_matching(model: nn.Module, **tensors: Tensor) -> None:
+    """Raise ValueError or TypeError unless `tensors` share the device and dtype of `model`."""
+    name, parameter = next(iter(trainable_parameters(model).items()))
+    require_same_place(**{f"the model's parameter {name!r}": parameter.detach()}, **tensors)
