@@ -1,0 +1,35 @@
+"""Checkers for the exercises: each names the likely mistake and never raises on a learner's error."""
+
+from ntk_helpers.exercises._judge import Feedback
+from ntk_helpers.exercises.lesson_00 import check_flow_time, check_loss_gradient, check_mse_rate
+from ntk_helpers.exercises.lesson_01 import (
+    check_descent_on_quadratic,
+    check_gradient_step,
+    check_largest_rate,
+    check_loss_velocity,
+    check_order,
+)
+from ntk_helpers.exercises.lesson_02 import (
+    check_function_velocity,
+    check_line_kernel,
+    check_loss_decay,
+    check_push,
+    check_tangent_kernel,
+)
+
+__all__ = [
+    "Feedback",
+    "check_descent_on_quadratic",
+    "check_flow_time",
+    "check_function_velocity",
+    "check_gradient_step",
+    "check_largest_rate",
+    "check_line_kernel",
+    "check_loss_decay",
+    "check_loss_gradient",
+    "check_loss_velocity",
+    "check_mse_rate",
+    "check_order",
+    "check_push",
+    "check_tangent_kernel",
+]

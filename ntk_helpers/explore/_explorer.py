@@ -1,0 +1,117 @@
+"""An explorer: a picture with sliders, drawn by a function that knows nothing of widgets."""
+
+import itertools
+from collections.abc import Callable
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.figure import Figure
+
+from ntk_helpers.plots import png
+
+
+class Explorer(widgets.VBox):
+    """Sliders above a picture; moving one redraws the picture.
+
+    The picture is a plain PNG in `widgets.Image`, so that it works in JupyterLab and on Colab alike. Frames that
+    were drawn once are kept.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> def draw(slope):
+        ...     figure = Figure()
+        ...     figure.subplots().plot([0, 1], [0, slope])
+        ...     return figure
+        >>> line = Explorer("a line and its slope", draw, {"slope": [-1.0, 0.0, 2.0]})
+        >>> line.sweep()
+        3
+    """
+
+    def __init__(
+        self,
+        about: str,
+        draw: Callable[..., Figure],
+        controls: dict[str, list],
+        *,
+        start: dict[str, object] | None = None,
+    ):
+        """Build the controls and draw the first frame.
+
+        Args:
+            about: What can be explored, in under 90 characters; read aloud to those who cannot see the picture.
+            draw: Called with one keyword for each control; returns a figure made without pyplot.
+            controls: Keyword → its values in order. The keyword, with "_" as blanks, labels the slider.
+            start: Keyword → first value; the middle one where nothing is given.
+
+        Raises:
+            ValueError: If a control has no values or a start value is not among them.
+        """
+        self._draw, self._frames, self._about = draw, {}, about
+        self._sliders = {}
+        for name, values in controls.items():
+            values = list(values)
+            if not values:
+                raise ValueError(f"control {name!r} has no values: give at least one.")
+            value = (start or {}).get(name, values[len(values) // 2])
+            if value not in values:
+                raise ValueError(f"start of {name!r} is {value!r}, which is not one of its values {values}.")
+            self._sliders[name] = widgets.SelectionSlider(
+                options=[(_text(v), v) for v in values],
+                value=value,
+                description=name.replace("_", " "),
+                style={"description_width": "140px"},
+                layout={"width": "520px"},
+            )
+        self._image = widgets.Image(format="png", layout={"width": "100%", "max_width": "860px"})
+        for slider in self._sliders.values():
+            slider.observe(self._refresh, names="value")
+        self._refresh()
+        super().__init__([*self._sliders.values(), self._image])
+
+    def __repr__(self) -> str:
+        """Return the description, which stands in for the picture where no widget can be shown."""
+        return f"Explorer: {self._about}."
+
+    def frame(self, **values) -> bytes:
+        """Return the PNG picture for these values of the controls.
+
+        Raises:
+            ValueError: If the picture holds a number that is not finite.
+        """
+        key = tuple(values.items())
+        if key not in self._frames:
+            figure = self._draw(**values)
+            _require_finite(figure, values)
+            self._frames[key] = png(figure)
+        return self._frames[key]
+
+    def sweep(self) -> int:
+        """Visit every value of every control, and all corners; return how many frames were drawn.
+
+        Raises:
+            ValueError: If a picture holds a number that is not finite.
+        """
+        options = {name: [value for _, value in s.options] for name, s in self._sliders.items()}
+        now = {name: slider.value for name, slider in self._sliders.items()}
+        settings = [now | {name: value} for name, values in options.items() for value in values]
+        ends = [(values[0], values[-1]) for values in options.values()]
+        settings += [dict(zip(options, corner, strict=True)) for corner in itertools.product(*ends)]
+        return len({self.frame(**setting) for setting in settings})
+
+    def _refresh(self, _change=None) -> None:
+        """Show the frame that belongs to the sliders."""
+        self._image.value = self.frame(**{name: s.value for name, s in self._sliders.items()})
+
+
+def _text(value) -> str:
+    """Return how a slider shows a value."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _require_finite(figure: Figure, values: dict) -> None:
+    """Raise ValueError if a line or an image of `figure` holds NaN or infinity."""
+    for ax in figure.axes:
+        drawn = [line.get_ydata() for line in ax.lines] + [image.get_array() for image in ax.images]
+        drawn += [[bar.get_height(), bar.get_width()] for bar in ax.patches if hasattr(bar, "get_height")]
+        if not all(np.isfinite(np.asarray(numbers, dtype=float)).all() for numbers in drawn):
+            raise ValueError(f"the picture for {values} holds a number that is not finite.")

@@ -1,0 +1,226 @@
+"""The course's figures: each function draws values on an axis; `show` displays a figure with its description."""
+
+import base64
+import io
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from torch import Tensor
+
+COLORS = {
+    "blue": "#0072B2",
+    "red": "#D55E00",
+    "green": "#009E73",
+    "pink": "#CC79A7",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "black": "#000000",
+    "yellow": "#F0E442",
+}
+
+LESSONS = (
+    "start here",
+    "gradient flow",
+    "function space",
+    "empirical kernel",
+    "infinite width",
+    "closed form",
+    "PINNs",
+    "beyond",
+)
+
+
+def png(figure: Figure, *, dpi: int = 100) -> bytes:
+    """Return `figure` as PNG bytes that are the same on every run."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def show(figure: Figure, *, alt: str) -> None:
+    """Display `figure` once, with `alt` as its description for readers who cannot see it, and close it.
+
+    Args:
+        figure: A matplotlib figure.
+        alt: What the figure shows, in a sentence or two: the finding, not the colours.
+
+    Raises:
+        TypeError: If `figure` is not a matplotlib figure.
+        ValueError: If `alt` is empty.
+    """
+    from IPython.display import display
+
+    if not isinstance(figure, Figure):
+        raise TypeError(
+            f"show needs a matplotlib Figure; got {type(figure).__name__}. An Axes knows its figure: ax.figure."
+        )
+    if not alt.strip():
+        raise ValueError("alt is empty: say in a sentence what the figure shows.")
+    width = round(figure.get_size_inches()[0] * 100)
+    data = {"image/png": base64.b64encode(png(figure, dpi=160)).decode(), "text/plain": alt}
+    display(data, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
+    plt.close(figure)
+
+
+def to_numpy(values):
+    """Return `values` as a numpy array on the CPU, without a gradient, whatever they were."""
+    return torch.as_tensor(values).detach().cpu().numpy()
+
+
+def _axes(ax: Axes | None) -> Axes:
+    """Return `ax`, or the axis of a new figure."""
+    return plt.subplots()[1] if ax is None else ax
+
+
+def plot_curves(x: Tensor, curves: dict[str, Tensor], *, ax: Axes | None = None) -> Axes:
+    """Draw several curves over the same inputs, with a legend.
+
+    Args:
+        x: (n,) or (n, 1) inputs, increasing.
+        curves: Label → (n,) or (n, 1) values.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+    """
+    ax = _axes(ax)
+    for label, values in curves.items():
+        ax.plot(to_numpy(x).reshape(-1), to_numpy(values).reshape(-1), label=label)
+    ax.legend()
+    return ax
+
+
+def plot_points(x: Tensor, y: Tensor, *, label: str = "training points", ax: Axes | None = None) -> Axes:
+    """Draw data points as black dots above everything else.
+
+    Args:
+        x: (n,) or (n, 1) inputs.
+        y: (n,) or (n, 1) targets.
+        label: What the legend says.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+    """
+    ax = _axes(ax)
+    ax.plot(to_numpy(x).reshape(-1), to_numpy(y).reshape(-1), "o", color="black", label=label, zorder=5)
+    return ax
+
+
+def plot_scaling(
+    size: Tensor, error: Tensor, *, order: float, label: str = "measured", ax: Axes | None = None
+) -> Axes:
+    """Draw measured errors against a size on log axes, with a guide line of slope `order`.
+
+    Args:
+        size: (m,) step sizes, widths, …, positive.
+        error: (m,) errors, positive.
+        order: Slope of the guide, which passes through the last point.
+        label: What the legend calls the measurement.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+    """
+    ax = _axes(ax)
+    size, error = to_numpy(size), to_numpy(error)
+    ax.loglog(size, error, "o", color=COLORS["blue"], label=label)
+    guide = error[-1] * (size / size[-1]) ** order
+    ax.loglog(size, guide, "--", color=COLORS["red"], label=f"slope {order:g}")
+    ax.legend()
+    return ax
+
+
+def plot_matrix(values: Tensor, *, label: str = "", ax: Axes | None = None) -> Axes:
+    """Draw a matrix as coloured squares: blue below zero, white at zero, red above.
+
+    Args:
+        values: (n, m) numbers.
+        label: What the colour bar says.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+    """
+    ax = _axes(ax)
+    values = to_numpy(values)
+    bound = abs(values).max() or 1.0
+    image = ax.imshow(values, cmap="RdBu_r", norm=TwoSlopeNorm(0, -bound, bound))
+    ax.grid(False)
+    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
+    return ax
+
+
+def plot_digits(images: Tensor, titles: list[str], *, ax: Axes | None = None) -> Axes:
+    """Draw handwritten digits side by side, each with a title below it.
+
+    Args:
+        images: (n, 8, 8) grey values.
+        titles: n short texts.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+    """
+    ax = _axes(ax)
+    for i, (image, title) in enumerate(zip(to_numpy(images), titles, strict=True)):
+        ax.imshow(image, cmap="gray_r", extent=(9 * i, 9 * i + 8, 0, 8), vmin=0, vmax=1)
+        ax.text(9 * i + 4, -0.8, title, ha="center", va="top", fontsize=11)
+    ax.set(xlim=(-0.5, 9 * len(titles) - 0.5), ylim=(-3.4, 8.5), xticks=[], yticks=[], aspect="equal")
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def plot_contours(function, *, x_range, y_range, ax: Axes | None = None) -> Axes:
+    """Draw the level lines of a function of two variables.
+
+    Args:
+        function: Maps (m, 2) points to (m,) values.
+        x_range: (low, high) of the first variable.
+        y_range: (low, high) of the second variable.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+    """
+    ax = _axes(ax)
+    first, second = torch.linspace(*x_range, 81), torch.linspace(*y_range, 81)
+    grid = torch.cartesian_prod(first, second)
+    values = to_numpy(function(grid)).reshape(81, 81).T
+    levels = values.min() + (values.max() - values.min()) * (torch.linspace(0.03, 1, 12).numpy() ** 2)
+    ax.contour(to_numpy(first), to_numpy(second), values, levels=levels, colors="#B8B8B8", linewidths=1)
+    ax.set(xlim=x_range, ylim=y_range)
+    ax.grid(False)
+    return ax
+
+
+def plot_course_map(current: int) -> Axes:
+    """Draw the eight lessons in order, the `current` one filled: where this notebook stands.
+
+    Args:
+        current: 0 to 7.
+
+    Returns:
+        The axis.
+    """
+    figure, ax = plt.subplots(figsize=(9, 1.15))
+    ax.plot([0, len(LESSONS) - 1], [0, 0], color="#B8B8B8", linewidth=2, linestyle="-", zorder=1)
+    for i, name in enumerate(LESSONS):
+        here = i == current
+        ax.plot(i, 0, "o", ms=24, mfc=COLORS["blue"] if here else "white", mec=COLORS["blue"], mew=2, zorder=2)
+        ink = "white" if here else COLORS["blue"]
+        ax.text(i, -0.02, f"{i:02d}", ha="center", va="center", color=ink, fontsize=11, weight="bold", zorder=3)
+        ax.text(i, -1.1, name, ha="center", va="top", fontsize=10.5, weight="bold" if here else "normal")
+    ax.set(xlim=(-0.6, len(LESSONS) - 0.4), ylim=(-2.1, 0.9))
+    ax.set_axis_off()
+    return ax
+
+
+def show_course_map(current: int) -> None:
+    """Display the map of the course with lesson `current` marked."""
+    place = f"Lesson {current:02d}, {LESSONS[current]}, of the eight lessons: " + ", ".join(LESSONS) + "."
+    show(plot_course_map(current).figure, alt=place)
