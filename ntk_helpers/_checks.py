@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     choices = list(choices)
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
 
@@ -27,16 +27,40 @@ def require_integer(name: str, value: object, *, at_least: int) -> None:
         raise ValueError(f"{name} must be at least {at_least}; got {value}.")
 
 
-def require_number(name: str, value: object, *, positive: bool = False) -> None:
-    """Raise TypeError or ValueError unless `value` is a finite number, ≥ 0 (or > 0 if `positive`)."""
+def require_number(
+    name: str, value: object, *, positive: bool = False, signed: bool = False
+) -> None:
+    """Raise TypeError or ValueError unless `value` is a finite number in range.
+
+    Args:
+        name: What the caller calls it, for the message.
+        value: The thing to look at.
+        positive: Demand more than 0; otherwise 0 is allowed.
+        signed: Allow negative numbers, too.
+    """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(
             f"{name} must be a number; got {value!r} of type {type(value).__name__}. "
             f"A tensor of one element becomes a number with .item()."
         )
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        bound = "greater than 0" if positive else "0 or greater"
-        raise ValueError(f"{name} must be finite and {bound}; got {value}.")
+    if not math.isfinite(value) or (value < 0 and not signed) or (positive and value == 0):
+        bound = "" if signed else " and greater than 0" if positive else " and 0 or greater"
+        raise ValueError(f"{name} must be finite{bound}; got {value}.")
+
+
+def place(device: torch.device | str | None, dtype: torch.dtype | None) -> dict:
+    """Return `device` and `dtype` as keyword arguments, with torch's defaults in place of None.
+
+    Raises:
+        TypeError: If `dtype` is not a floating-point type.
+    """
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(
+            f"dtype must be a floating-point type of torch; got {dtype!r}. "
+            f"Use torch.float64, torch.float32 or None."
+        )
+    return {"device": torch.get_default_device() if device is None else device, "dtype": dtype}
 
 
 def require_tensor(name: str, value: object, *, ndim: tuple[int, ...] | None = None) -> None:
@@ -59,10 +83,14 @@ def require_tensor(name: str, value: object, *, ndim: tuple[int, ...] | None = N
         )
     if ndim is not None and value.ndim not in ndim:
         wanted = " or ".join(str(n) for n in ndim)
-        raise ValueError(f"{name} must have {wanted} axes; got shape {tuple(value.shape)}.")
+        raise ValueError(
+            f"{name} must have {wanted} axes; got shape {tuple(value.shape)}. "
+            f"One row for each point: {name}[:, None] makes a column of n numbers, "
+            f"{name}.flatten(1) a table."
+        )
     if value.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(value.shape)}. Give at least one point.")
-    if not torch.isfinite(value).all():
+    if not value.is_meta and not torch.isfinite(value).all():
         bad = int((~torch.isfinite(value)).sum())
         raise ValueError(
             f"{name} holds {bad} value(s) that are NaN or infinite. "
@@ -124,10 +152,11 @@ def require_rowwise(model: nn.Module) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
             module.training or not module.track_running_stats
         ):
+            state = "in training mode" if module.training else "without running statistics"
+            mend = "Call model.eval() first, or use" if module.track_running_stats else "Use"
             raise ValueError(
-                f"layer {name!r} is {type(module).__name__} in training mode: it mixes the rows of "
-                f"a batch, so f(x) is not a function of one x. Call model.eval() first, "
-                f"or use LayerNorm or GroupNorm."
+                f"layer {name!r} is {type(module).__name__} {state}: it mixes the rows of a batch, "
+                f"so f(x) is not a function of one x. {mend} LayerNorm or GroupNorm."
             )
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Small data sets that need no download: points on the unit circle, a curve, real handwritten digits."""
+"""Small data sets that need no download: the unit circle, a curve, real handwritten digits."""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ntk_helpers._checks import require_integer, require_number
+from ntk_helpers._checks import place, require_integer, require_number
 
 
 class Circle(NamedTuple):
@@ -49,19 +49,23 @@ class Digits(NamedTuple):
 
 
 def unit_circle(
-    n: int, *, start: float = 0.0, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    n: int,
+    *,
+    start: float = 0.0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Circle:
     """Return `n` evenly spaced points on the unit circle, the inputs of Jacot et al.'s figures.
 
     Args:
         n: Number of points, at least 1.
         start: Angle of the first point, in radians.
-        device: Where the tensors live.
+        device: Where the tensors live; None is torch's default device.
         dtype: Their type; None is torch's default dtype.
 
     Raises:
-        TypeError: If `n` is not an integer.
-        ValueError: If `n` is less than 1.
+        TypeError: If `n` is not an integer, `start` not a number or `dtype` not a floating type.
+        ValueError: If `n` is less than 1 or `start` is not finite.
 
     Example:
         >>> unit_circle(4).x.round().abs()
@@ -71,8 +75,10 @@ def unit_circle(
                 [0., 1.]])
     """
     require_integer("n", n, at_least=1)
-    angle = start + 2 * math.pi * torch.arange(n, device=device, dtype=dtype or torch.get_default_dtype()) / n
-    return Circle(angle, torch.stack([angle.cos(), angle.sin()], dim=1))
+    require_number("start", start, signed=True)
+    here = place(device, dtype)
+    angle = start + 2 * math.pi * torch.arange(n, dtype=torch.float64, device="cpu") / n
+    return Circle(angle.to(**here), torch.stack([angle.cos(), angle.sin()], dim=1).to(**here))
 
 
 def wavy_curve(
@@ -89,20 +95,23 @@ def wavy_curve(
         n: Number of samples, at least 2.
         noise: Standard deviation of the Gaussian noise on y.
         seed: Seed of the noise.
-        device: Where the tensors live.
+        device: Where the tensors live; None is torch's default device.
         dtype: Their type; None is torch's default dtype.
 
     Raises:
-        TypeError: If `n` is not an integer or `noise` is not a number.
-        ValueError: If `n` is less than 2 or `noise` is negative.
+        TypeError: If `n` or `seed` is not an integer, `noise` not a number or `dtype` not a
+            floating type.
+        ValueError: If `n` is less than 2, or `noise` or `seed` is negative.
     """
     require_integer("n", n, at_least=2)
     require_number("noise", noise)
-    place = {"device": device, "dtype": dtype or torch.get_default_dtype()}
-    x = torch.linspace(-1, 1, n, dtype=torch.float64)
-    draw = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    y = torch.sin(3 * x) + 0.3 * torch.cos(9 * x) + noise * draw
-    return Curve(x[:, None].to(**place), y.to(**place))
+    require_integer("seed", seed, at_least=0)
+    here = place(device, dtype)
+    on_cpu = {"dtype": torch.float64, "device": "cpu"}
+    x = torch.linspace(-1, 1, n, **on_cpu)
+    draw = torch.randn(n, generator=torch.Generator("cpu").manual_seed(int(seed)), **on_cpu)
+    y = torch.sin(3 * x) + 0.3 * torch.cos(9 * x) + float(noise) * draw
+    return Curve(x[:, None].to(**here), y.to(**here))
 
 
 def digits(
@@ -119,32 +128,45 @@ def digits(
 
     Args:
         per_class: Images of each class, 1 to 174.
-        classes: Which digits, each 0 to 9.
+        classes: Which digits, each 0 to 9 and once; the rows come in this order.
         seed: Seed of the draw.
-        device: Where the tensors live.
+        device: Where the tensors live; None is torch's default device.
         dtype: Type of `x` and `image`; None is torch's default dtype.
 
     Raises:
-        TypeError: If `per_class` is not an integer.
-        ValueError: If there are not that many images, or a class is not a digit.
+        TypeError: If `per_class` or `seed` is not an integer, `classes` not a list of them or
+            `dtype` not a floating type.
+        ValueError: If there are not that many images, or a class is not a digit or comes twice.
     """
     require_integer("per_class", per_class, at_least=1)
+    require_integer("seed", seed, at_least=0)
+    if not isinstance(classes, Iterable):
+        raise TypeError(f"classes must be a list of digits; got {classes!r}. Write [{classes!r}].")
     classes = list(classes)
-    if not classes or not set(classes) <= set(range(10)):
-        raise ValueError(f"classes must be digits from 0 to 9; got {classes}.")
+    for digit in classes:
+        require_integer("each of classes", digit, at_least=0)
+    if not classes or max(classes) > 9 or len(set(classes)) < len(classes):
+        raise ValueError(
+            f"classes must be different digits from 0 to 9; got {classes}. "
+            f"range(10) gives all of them."
+        )
+    here = place(device, dtype)
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    image, label = torch.as_tensor(bunch.images) / 16, torch.as_tensor(bunch.target)
-    generator = torch.Generator().manual_seed(seed)
+    image, label = torch.from_numpy(bunch.images) / 16, torch.from_numpy(bunch.target)
+    generator = torch.Generator("cpu").manual_seed(int(seed))
     chosen = []
     for digit in classes:
         members = (label == digit).nonzero()[:, 0]
         if per_class > len(members):
-            raise ValueError(f"there are {len(members)} images of {digit}; per_class={per_class} is too many.")
-        chosen.append(members[torch.randperm(len(members), generator=generator)[:per_class]])
+            raise ValueError(
+                f"per_class must be at most {len(members)}, the number of images of {digit}; "
+                f"got {per_class}. 174 is possible for every digit."
+            )
+        order = torch.randperm(len(members), generator=generator, device="cpu")
+        chosen.append(members[order[:per_class]])
     rows = torch.cat(chosen)
     pixels = image[rows].flatten(1)
     x = pixels * (math.sqrt(64) / pixels.norm(dim=1, keepdim=True))
-    place = {"device": device, "dtype": dtype or torch.get_default_dtype()}
-    return Digits(x.to(**place), label[rows].to(device), image[rows].to(**place))
+    return Digits(x.to(**here), label[rows].to(here["device"]), image[rows].to(**here))

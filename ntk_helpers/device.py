@@ -1,4 +1,4 @@
-"""Choose the device, seed everything, and set the look of figures, with one call at the top of a notebook."""
+"""Choose the device, seed everything and set the look of figures, at the top of a notebook."""
 
 import os
 from pathlib import Path
@@ -44,8 +44,9 @@ def best_device(prefer: str | None = None) -> torch.device:
 def setup(seed: int = 0) -> torch.device:
     """Make a notebook ready, print one line that says how, and return the device to use.
 
-    Seeds torch and numpy, sets the course's figure style, and sets torch's default dtype to float64, in which
-    theory and measurement can be compared to many digits (float32 on "mps", which has no float64).
+    Seeds torch and numpy, sets the course's figure style, and sets torch's default dtype to
+    float64, in which theory and measurement can be compared to many digits (float32 on "mps",
+    which has no float64).
 
     Args:
         seed: Seed of the global generators, 0 or greater.
@@ -63,12 +64,14 @@ def setup(seed: int = 0) -> torch.device:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     matplotlib.style.use(Path(__file__).with_name("course.mplstyle"))
-    print(f"ntk_helpers is ready: device {device}, {str(dtype).removeprefix('torch.')}, seed {seed}.")
+    print(
+        f"ntk_helpers is ready: device {device}, {str(dtype).removeprefix('torch.')}, seed {seed}."
+    )
     return device
 
 
 def choose_size(small: int, large: int) -> int:
-    """Return `small` on a CPU and `large` on a GPU: the one knob that fits an experiment to its machine.
+    """Return `small` on a CPU and `large` on a GPU: the knob that fits a run to its machine.
 
     The environment variable NTK_SIZE, "small" or "large", overrides the choice.
 

@@ -1,4 +1,4 @@
-"""A multilayer perceptron in the NTK or the standard parameterisation, with the same function at birth."""
+"""A multilayer perceptron in the NTK or the standard parameterisation: one function at birth."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from ntk_helpers._checks import require_choice, require_integer, require_number
+from ntk_helpers import _checks
 
 ACTIVATIONS = {
     "erf": torch.erf,
@@ -19,7 +19,7 @@ ACTIVATIONS = {
 
 
 class ScaledLinear(nn.Linear):
-    """A linear layer whose scales stand outside its parameters: `z = weight_scale · W h + bias_scale · b`.
+    """A linear layer with its scales outside: `z = weight_scale · W h + bias_scale · b`.
 
     Attributes:
         weight_scale: σ_w / √n_in in the NTK parameterisation, 1 in the standard one.
@@ -48,12 +48,16 @@ class MLP(nn.Module):
 
     NTK parameterisation, with every entry of every W and b drawn from N(0, 1)::
 
-        z¹ = (σ_w / √d) W¹ x + σ_b b¹,    z^{l+1} = (σ_w / √width) W^{l+1} φ(z^l) + σ_b b^{l+1},    f = z^{depth+1}
+        z¹ = (σ_w / √d) W¹ x + σ_b b¹
+        z^{l+1} = (σ_w / √width) W^{l+1} φ(z^l) + σ_b b^{l+1}
+        f = z^{depth+1}
 
-    Standard parameterisation: z = W h + b with W ~ N(0, σ_w² / n_in), b ~ N(0, σ_b²). The same seed gives
-    the same function at initialisation in both; their tangent kernels and their stable steps differ.
+    Standard parameterisation: z = W h + b with W ~ N(0, σ_w² / n_in), b ~ N(0, σ_b²). The same
+    seed gives the same function at initialisation in both; their tangent kernels and their stable
+    steps differ.
 
-    Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, section 3; Lee et al. 2019, arXiv:1902.06720, section 2.
+    Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, section 3; Lee et al. 2019,
+    arXiv:1902.06720, section 2.
 
     Example:
         >>> f = MLP(2, width=64, depth=2, activation="erf", seed=0)
@@ -79,7 +83,7 @@ class MLP(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ):
-        """Draw the weights on the CPU in float64, then move them: every device starts from the same network.
+        """Draw the weights on the CPU in float64, then move them: one network on every device.
 
         Args:
             n_in: Inputs d of a point.
@@ -90,30 +94,31 @@ class MLP(nn.Module):
             sigma_w: Standard deviation σ_w of the weights, before the division by √n_in.
             sigma_b: Standard deviation σ_b of the biases.
             parameterization: "ntk" or "standard".
-            seed: Seed of this network's own generator; None draws from torch's global CPU generator.
+            seed: Seed of this network's own generator; None draws from torch's global CPU
+                generator.
             device: Where the parameters live; None is torch's default device.
             dtype: Type of the parameters; None is torch's default dtype.
 
         Raises:
-            TypeError: If a size is not an integer or a variance is not a number.
-            ValueError: If a size or a variance is out of range, or a name is unknown.
+            TypeError: If a size or the seed is not an integer, σ_w or σ_b not a number, or `dtype`
+                not a floating type.
+            ValueError: If a size, the seed, σ_w or σ_b is out of range, or a name is unknown.
         """
         super().__init__()
         for name, size in {"n_in": n_in, "width": width, "n_out": n_out, "depth": depth}.items():
-            require_integer(name, size, at_least=1)
-        require_number("sigma_w", sigma_w, positive=True)
-        require_number("sigma_b", sigma_b)
-        require_choice("activation", activation, ACTIVATIONS)
-        require_choice("parameterization", parameterization, ["ntk", "standard"])
-        self.activation, self.sigma_w, self.sigma_b = activation, sigma_w, sigma_b
+            _checks.require_integer(name, size, at_least=1)
+        _checks.require_number("sigma_w", sigma_w, positive=True)
+        _checks.require_number("sigma_b", sigma_b)
+        _checks.require_choice("activation", activation, ACTIVATIONS)
+        _checks.require_choice("parameterization", parameterization, ["ntk", "standard"])
+        if seed is not None:
+            _checks.require_integer("seed", seed, at_least=0)
+        self.activation, self.sigma_w, self.sigma_b = activation, float(sigma_w), float(sigma_b)
         self.parameterization = parameterization
         self.n_in, self.width, self.n_out, self.depth = n_in, width, n_out, depth
 
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        place = {
-            "device": torch.get_default_device() if device is None else device,
-            "dtype": torch.get_default_dtype() if dtype is None else dtype,
-        }
+        generator = None if seed is None else torch.Generator("cpu").manual_seed(int(seed))
+        place = _checks.place(device, dtype)
         sizes = [n_in, *[width] * depth, n_out]
         self.layers = nn.ModuleList(
             self._layer(fan_in, fan_out, generator, place)
@@ -134,13 +139,20 @@ class MLP(nn.Module):
         """Return f(x) of shape (…, k) for points `x` of shape (…, d).
 
         Raises:
-            ValueError: If the last axis of `x` is not d long.
+            TypeError: If `x` is not a tensor or has another dtype than the network.
+            ValueError: If the last axis of `x` is not d long, or `x` is on another device.
         """
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"x must be a torch.Tensor; got {type(x).__name__}. "
+                f"torch.as_tensor(x, dtype=torch.get_default_dtype()) makes one."
+            )
         if x.ndim == 0 or x.shape[-1] != self.n_in:
             raise ValueError(
                 f"x must have {self.n_in} input(s) on its last axis; got shape {tuple(x.shape)}. "
                 f"n points of one input are a column: x[:, None]."
             )
+        _checks.require_same_place(**{"the network": self.layers[0].weight, "x": x})
         phi = ACTIVATIONS[self.activation]
         *hidden, last = self.layers
         h = x

@@ -1,12 +1,13 @@
-"""Full-batch gradient descent, the Euler method of gradient flow, with a record of what happened."""
+"""Full-batch gradient descent, the Euler method of gradient flow, with a record."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vjp
 from tqdm.auto import tqdm
 
 from ntk_helpers import _checks
@@ -48,74 +49,79 @@ def gradient_descent(
 ) -> History:
     """Train `model` in place by θ ← θ − η ∇L on all points at once.
 
-    The loss is `L = c Σ_i ½ ‖f(x⁽ⁱ⁾) − y⁽ⁱ⁾‖²` with c = 1/N ("mean") or c = 1 ("sum"). torch.nn.MSELoss is another
-    scale: its gradient is 2/k times that of "mean" for k outputs.
+    The loss is `L = c Σ_i ½ ‖f(x⁽ⁱ⁾) − y⁽ⁱ⁾‖²` with c = 1/N ("mean") or c = 1 ("sum").
+    torch.nn.MSELoss is another scale: its gradient is 2/k times that of "mean" for k outputs.
 
     Args:
-        model: Any module that maps (n, d) to (n, k) or (n,).
+        model: Any module that maps (n, d) to (n, k) or (n,). Dropout and BatchNorm may be in train
+            mode: the recorded loss and outputs are then those that the step saw.
         x: (n, d) inputs.
         y: (n, k) targets; (n,) is allowed where the model has one output.
         learning_rate: η, greater than 0.
         steps: Number of steps, 0 or more.
         loss: "mean" or "sum".
-        record_at: Steps to record; None records about 60, dense at the start. Step 0 and the last are always in.
+        record_at: Steps to record; None records up to 60 or so, dense at the start. Step 0 and the
+            last are always in.
         progress: Show a progress bar.
-        observe: Called on the model at each record, without gradients; its tensors are stacked in the history.
+        observe: Called on the model at each record, without gradients; its tensors (or numbers) are
+            stacked in the history.
 
     Returns:
-        The history. If the loss runs away, training stops, a RuntimeWarning names the largest stable rate, and
-        the history up to there is returned.
+        The history. If the loss runs away, training stops, a RuntimeWarning names the largest
+        stable rate, and the history up to there is returned; the model keeps its last, useless
+        parameters.
 
     Raises:
         TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, or a value is out of range.
+        ValueError: If shapes or devices do not fit, a value is out of range, or the outputs are not
+            finite at the start.
     """
     parameters = list(_checks.trainable_parameters(model).values())
-    _checks.require_tensor("x", x)
+    _checks.require_tensor("x", x, ndim=(2, 3, 4))
     _checks.require_tensor("y", y, ndim=(1, 2))
     _checks.require_same_length(x=x, y=y)
     _checks.require_matching(model, x=x, y=y)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_integer("steps", steps, at_least=0)
     _checks.require_choice("loss", loss, ["mean", "sum"])
+    learning_rate, steps = float(learning_rate), int(steps)
     marks = _record_marks(record_at, steps)
     scale = 1 / len(x) if loss == "mean" else 1.0
     fit = _as_shape_of(y)
     start = [p.detach().clone() for p in parameters]
 
     records, first, diverged = [], None, False
-    bar = tqdm(total=steps, disable=not progress, desc="gradient descent", leave=False)
-    for k in range(steps + 1):
-        outputs = fit(model(x))
-        value = 0.5 * scale * (outputs - y).square().sum()
-        if k in marks or k % 100 == 0:
-            number = value.item()
-            first = number if first is None else first
-            if not number <= 1e6 * (first + 1):
-                diverged = True
+    with tqdm(total=steps, disable=not progress, desc="gradient descent", leave=False) as bar:
+        for k in range(steps + 1):
+            outputs = fit(model(x))
+            value = 0.5 * scale * (outputs - y).square().sum()
+            if k in marks or k % 100 == 0:
+                number = value.item()
+                first = _finite_at_start(number) if first is None else first
+                if not number <= 1e6 * (first + 1):
+                    diverged = True
+                    break
+            if k in marks:
+                with torch.no_grad():
+                    seen = None if observe is None else _as_observation(observe(model))
+                records.append((k, value.detach(), outputs.detach().clone(), seen))
+            if k == steps:
                 break
-        if k in marks:
+            gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
             with torch.no_grad():
-                seen = None if observe is None else observe(model).detach().clone()
-            records.append((k, value.detach(), outputs.detach().clone(), seen))
-        if k == steps:
-            break
-        gradients = torch.autograd.grad(value, parameters)
-        with torch.no_grad():
-            torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
-        bar.update()
-    bar.close()
+                torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
+            bar.update()
 
     if diverged:
         limit = _largest_stable_rate(model, parameters, start, x, scale)
         warnings.warn(
-            f"gradient descent diverged at step {k}: the learning rate {learning_rate:g} against the largest "
-            f"stable rate 2/λ_max(scaled kernel) ≈ {limit:.3g} at the start. The history ends before it; "
-            f"try learning_rate={limit / 2:.2g}.",
+            f"gradient descent diverged by step {k}: the learning rate is {learning_rate:g}, and "
+            f"the largest stable rate at the start 2/λ_max(scaled kernel) ≈ {limit:.3g}. "
+            f"The history ends before it; try learning_rate={min(limit, learning_rate) / 2:.2g}.",
             RuntimeWarning,
             stacklevel=2,
         )
-    step = torch.tensor([record[0] for record in records])
+    step = torch.tensor([record[0] for record in records], device=y.device)
     return History(
         step=step,
         time=learning_rate * step.to(y.dtype),
@@ -128,48 +134,90 @@ def gradient_descent(
 
 
 def _record_marks(record_at: Iterable[int] | None, steps: int) -> set[int]:
-    """Return the steps to record: those asked for, or about 60 dense at the start; always 0 and the last."""
+    """Return the steps to record: asked for, or about 60; always 0 and the last."""
     if record_at is None:
         marks = {round(steps ** (i / 60)) for i in range(61)} if steps else set()
     else:
-        marks = {int(k) for k in record_at}
-        outside = sorted(k for k in marks if not 0 <= k <= steps)
-        if outside:
-            raise ValueError(f"record_at must lie in 0 … {steps}; got {outside[:5]}. Raise steps or drop them.")
+        if isinstance(record_at, Tensor):
+            record_at = record_at.tolist()
+        if not isinstance(record_at, Iterable):
+            raise TypeError(
+                f"record_at must be a list of steps; got {record_at!r}. "
+                f"Write range(0, steps, 10) for every tenth."
+            )
+        marks = set()
+        for k in record_at:
+            _checks.require_integer("each of record_at", k, at_least=0)
+            marks.add(int(k))
+        if max(marks, default=0) > steps:
+            raise ValueError(
+                f"record_at must lie in 0 … {steps}; got {max(marks)}. Raise steps or drop it."
+            )
     return marks | {0, steps}
+
+
+def _finite_at_start(loss: float) -> float:
+    """Return the first loss, or say that there is nothing to train."""
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"the loss must be finite at the start; got {loss}, although x and y are finite. "
+            f"Look for NaN in model.state_dict(), or scale the inputs down."
+        )
+    return loss
+
+
+def _as_observation(seen: object) -> Tensor:
+    """Return what `observe` returned as a tensor of its own."""
+    if not isinstance(seen, (Tensor, Real)):
+        raise TypeError(
+            f"observe must return a tensor or a number; got {type(seen).__name__}. "
+            f"torch.stack([...]) makes one tensor of several."
+        )
+    return torch.as_tensor(seen).detach().clone()
 
 
 def _as_shape_of(y: Tensor) -> Callable[[Tensor], Tensor]:
     """Return a function that gives the model's outputs the shape of `y`, or says why it cannot."""
 
     def fit(outputs: Tensor) -> Tensor:
+        if not isinstance(outputs, Tensor):
+            raise TypeError(
+                f"the model must return a tensor; got {type(outputs).__name__}. "
+                f"Wrap it in a module that returns the predictions alone."
+            )
         if outputs.shape == y.shape:
             return outputs
         if {outputs.ndim, y.ndim} == {1, 2} and outputs.numel() == y.numel() == len(y):
             return outputs.reshape(y.shape)
         raise ValueError(
-            f"the model's outputs have shape {tuple(outputs.shape)} but y has shape {tuple(y.shape)}. "
-            f"Give y one column for each output."
+            f"the model's outputs have shape {tuple(outputs.shape)} but y has shape "
+            f"{tuple(y.shape)}. Give y one column for each output."
         )
 
     return fit
 
 
 def _largest_stable_rate(model, parameters, start, x, scale: float) -> float:
-    """Return 2 / (scale · λ_max) for the kernel J Jᵀ at the parameters `start`, by power iteration."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    initial = {names[id(p)]: value for p, value in zip(parameters, start, strict=True)}
+    """Return 2 / (scale · λ_max) for the kernel J Jᵀ at the parameters `start`, by power iteration.
 
-    def f(theta):
-        return functional_call(model, theta, (x,))
-
-    outputs, pull_back = vjp(f, initial)
-    generator = torch.Generator().manual_seed(0)
-    v = torch.randn(outputs.shape, generator=generator, dtype=torch.float64, device="cpu").to(outputs)
-    eigenvalue = torch.ones((), dtype=outputs.dtype)
+    J u is the derivative of the linear map v ↦ Jᵀ v, so that backward passes through one evaluation
+    of the model do: layers that change buffers or draw random numbers are no obstacle.
+    """
+    final = [p.data for p in parameters]
+    for p, value in zip(parameters, start, strict=True):
+        p.data = value
+    outputs = model(x)
+    v = torch.ones_like(outputs).requires_grad_()
+    options = {"retain_graph": True, "materialize_grads": True}
+    pulled_back = torch.autograd.grad(outputs, parameters, v, create_graph=True, **options)
+    used = [i for i, image in enumerate(pulled_back) if image.requires_grad]
+    pulled_back = [pulled_back[i] for i in used]
+    generator = torch.Generator("cpu").manual_seed(0)
+    u = torch.randn(outputs.shape, generator=generator, dtype=torch.float64, device="cpu")
+    u = u.to(outputs)
     for _ in range(50):
-        v = v / v.norm()
-        (gradient,) = pull_back(v)
-        _, v = jvp(f, (initial,), (gradient,))
-        eigenvalue = v.norm()
-    return 2 / (scale * eigenvalue.item())
+        gradient = torch.autograd.grad(outputs, parameters, u / u.norm(), **options)
+        (u,) = torch.autograd.grad(pulled_back, v, [gradient[i] for i in used], **options)
+    for p, value in zip(parameters, final, strict=True):
+        p.data = value
+    return 2 / (scale * u.norm().item())
