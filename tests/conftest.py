@@ -1,0 +1,31 @@
+"""What every test starts from: float64, one thread, no window; and what it must leave as it was."""
+
+import os
+import sys
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def float64_and_clean_state():
+    """Make float64 the default; put back dtype, generators and figure style after the test."""
+    dtype, torch_state, numpy_state = (
+        torch.get_default_dtype(),
+        torch.get_rng_state(),
+        np.random.get_state(),
+    )
+    torch.set_default_dtype(torch.float64)
+    with matplotlib.rc_context():
+        yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+    torch.set_default_dtype(dtype)
+    torch.set_rng_state(torch_state)
+    np.random.set_state(numpy_state)
