@@ -51,6 +51,9 @@ def setup(seed: int = 0) -> torch.device:
     Args:
         seed: Seed of the global generators, 0 or greater.
 
+    Returns:
+        The fastest device here, see `best_device`.
+
     Raises:
         TypeError: If `seed` is not an integer.
         ValueError: If `seed` is negative.
@@ -62,7 +65,7 @@ def setup(seed: int = 0) -> torch.device:
     dtype = torch.float32 if device.type == "mps" else torch.float64
     torch.set_default_dtype(dtype)
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (the global generator is what a seed is for)
     matplotlib.style.use(Path(__file__).with_name("course.mplstyle"))
     print(
         f"ntk_helpers is ready: device {device}, {str(dtype).removeprefix('torch.')}, seed {seed}."

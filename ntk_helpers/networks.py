@@ -1,6 +1,7 @@
 """A multilayer perceptron in the NTK or the standard parameterisation: one function at birth."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -121,8 +122,7 @@ class MLP(nn.Module):
         place = _checks.place(device, dtype)
         sizes = [n_in, *[width] * depth, n_out]
         self.layers = nn.ModuleList(
-            self._layer(fan_in, fan_out, generator, place)
-            for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True)
+            self._layer(fan_in, fan_out, generator, place) for fan_in, fan_out in pairwise(sizes)
         )
 
     def _layer(self, fan_in: int, fan_out: int, generator, place: dict) -> ScaledLinear:

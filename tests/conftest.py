@@ -19,7 +19,7 @@ def float64_and_clean_state():
     dtype, torch_state, numpy_state = (
         torch.get_default_dtype(),
         torch.get_rng_state(),
-        np.random.get_state(),
+        np.random.get_state(),  # noqa: NPY002
     )
     torch.set_default_dtype(torch.float64)
     with matplotlib.rc_context():
@@ -28,4 +28,4 @@ def float64_and_clean_state():
         sys.modules["matplotlib.pyplot"].close("all")
     torch.set_default_dtype(dtype)
     torch.set_rng_state(torch_state)
-    np.random.set_state(numpy_state)
+    np.random.set_state(numpy_state)  # noqa: NPY002

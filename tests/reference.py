@@ -37,7 +37,11 @@ def jacobian_by_loop(model, x):
 
 
 def descend_by_loop(model, x, y, learning_rate, steps, loss="mean"):
-    """Train `model` sample by sample and return (steps + 1) losses and outputs, shaped as y."""
+    """Train `model` sample by sample.
+
+    Returns:
+        The (steps + 1) losses and the outputs (steps + 1, …), shaped as y.
+    """
     losses, outputs = [], []
     share = 1 / len(x) if loss == "mean" else 1
     for k in range(steps + 1):
