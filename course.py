@@ -1,0 +1,250 @@
+"""Set up the course and use it, on a machine that has nothing but Python 3.11 or newer.
+
+  python course.py lab                      open the lessons in JupyterLab, notebook 00 first
+  python course.py test                     run every test, the notebooks included
+  python course.py run [NOTEBOOK ...]       execute notebooks in place; all, if none is named
+  python course.py bench [NAME ...]         run the scripts of benchmarks/; all, if none is named
+  python course.py stamp OWNER/NAME [TAG]   write into every link where the course is hosted
+
+The first call makes the folder .venv beside this file and installs the course into it: some
+minutes, and about 1.5 GB. Later calls start at once. To begin again, delete .venv.
+
+What follows a verb is passed on: to JupyterLab (lab --no-browser), to pytest (test -k kernel),
+or to the script behind it (run --help).
+"""
+
+# No syntax newer than Python 3.6 in this file: an old Python must get as far as being told so.
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+STAMP = VENV / ".course-installed"
+OLDEST_PYTHON = (3, 11)
+GIGABYTES_NEEDED = 2.5  # the environment, and what pip unpacks on the way, with torch for the CPU
+FIRST_LESSON = "notebooks/00_start_here.ipynb"
+
+
+def main(arguments):
+    """Do what the command line asks and return the exit code."""
+    verbs = {"lab": lab, "test": test, "run": run, "bench": bench, "stamp": stamp}
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__.strip())
+        return 0
+    verb = arguments[0]
+    if verb not in verbs:
+        sys.exit(f"There is no verb {verb!r}: choose one of {', '.join(verbs)}, or see --help.")
+    require_python(sys.version_info)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `call` ends its child, too
+    try:
+        return verbs[verb](arguments[1:])
+    except KeyboardInterrupt:
+        return 130
+
+
+# The verbs. Each takes the rest of the command line and returns an exit code.
+
+
+def lab(arguments):
+    """Open JupyterLab on the first lesson: on this machine's loopback address, with a token."""
+    options = [
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={HERE}",
+        f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
+    ]
+    return call([environment(), "-m", "jupyterlab", *options, *arguments])
+
+
+def test(arguments):
+    """Run pytest over package, notebooks and repository."""
+    # Several kernels share the cores, and the matrices are small: more threads only get in the way.
+    variables = dict(os.environ)
+    variables.setdefault("OMP_NUM_THREADS", "1")
+    # loadscope keeps the cells of a notebook together, in one kernel.
+    workers = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
+    return call([environment(), "-m", "pytest", *workers, *arguments], variables)
+
+
+def run(arguments):
+    """Execute notebooks in place and measure them."""
+    return call([environment(), HERE / "tools" / "run_notebooks.py", *arguments])
+
+
+def bench(arguments):
+    """Run scripts of benchmarks/ one after the other; stop at the first that fails."""
+    scripts = {path.stem: path for path in sorted((HERE / "benchmarks").glob("[!_]*.py"))}
+    if not scripts:
+        sys.exit("There is no script in the folder benchmarks/.")
+    for name in arguments:
+        if name not in scripts:
+            sys.exit(f"There is no benchmark {name!r}: choose from {', '.join(scripts)}.")
+    python = environment()
+    for name in arguments or scripts:
+        code = call([python, scripts[name]])
+        if code:
+            return code
+    return 0
+
+
+def stamp(arguments):
+    """Write the place where the course is hosted into every link; this needs no .venv."""
+    return call([sys.executable, HERE / "tools" / "stamp.py", *arguments])
+
+
+# The environment.
+
+
+def environment():
+    """Return the path of .venv's Python, after making and filling .venv where that is due."""
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if python.exists() and STAMP.is_file() and STAMP.read_text() == fingerprint():
+        return python
+    if VENV.exists():
+        require_working(python)
+    else:
+        require_space()
+        make_venv()
+    install(python)
+    STAMP.write_text(fingerprint())
+    return python
+
+
+def fingerprint():
+    """Return a hash of all that decides what .venv must hold: when it changes, pip runs again."""
+    import tomllib  # comes with Python 3.11
+
+    with open(HERE / "pyproject.toml", "rb") as file:
+        settings = tomllib.load(file)
+    parts = [
+        repr([settings["build-system"], settings["project"]]),
+        (HERE / "constraints.txt").read_text(encoding="utf-8"),
+        (VENV / "pyvenv.cfg").read_text(encoding="utf-8"),  # names the Python it was made with
+        str(HERE),  # a folder that moved has to be linked again
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def make_venv():
+    """Make an empty .venv with pip in it; on failure leave nothing behind and say why."""
+    import importlib.util
+
+    if importlib.util.find_spec("ensurepip") is None:
+        package = "python{}.{}-venv".format(*sys.version_info)
+        sys.exit(
+            "This Python cannot make a virtual environment with pip in it. On Debian or Ubuntu, "
+            f"install the missing part (sudo apt install {package}) and run this command again."
+        )
+    print(f"Making {VENV} ...", flush=True)
+    command = [sys.executable, "-m", "venv", str(VENV)]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+        )
+    except BaseException:
+        shutil.rmtree(str(VENV), ignore_errors=True)
+        raise
+    if done.returncode:
+        shutil.rmtree(str(VENV), ignore_errors=True)
+        sys.exit(explain(done.stdout, "Python could not make the folder .venv"))
+
+
+def install(python):
+    """Install the course and its pinned packages into .venv; on failure say why."""
+    print("Installing the course: this is done once and takes some minutes ...", flush=True)
+    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
+    command += ["-c", "constraints.txt", "-e", ".[lab,test]"]
+    done = subprocess.run(
+        command, cwd=str(HERE), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace"
+    )
+    if done.returncode:
+        sys.exit(explain(done.stderr, "pip could not install the course"))
+
+
+def explain(output, what):
+    """Return the sentence for a failed command: its known cause, or else `what` and its last words.
+
+    Args:
+        output: What the command wrote about its failure.
+        what: What failed, as the start of a sentence.
+    """
+    full = ("No space left on device", "not enough space on the disk", "Disk quota exceeded")
+    offline = ("connection broken by", "Failed to establish a new connection", "Max retries")
+    if any(sign in output for sign in full) or free_gigabytes() < 0.1:
+        return (
+            f"The disk is full: the course needs about {GIGABYTES_NEEDED} GB in {HERE}, and room "
+            "in the folder for temporary files. Make room and run this command again."
+        )
+    if any(sign in output for sign in offline):
+        return (
+            "No connection to the package index: check the network, and HTTPS_PROXY if there is a "
+            "proxy. Then run this command again; what was downloaded is kept."
+        )
+    if "No matching distribution found" in output:
+        what = f"A pinned package has no build for Python {sys.version.split()[0]} on this machine"
+    return what + ". Its last words were:\n" + "\n".join(output.strip().splitlines()[-6:])
+
+
+def require_python(version):
+    """Exit with a sentence if `version`, which starts (major, minor), is too old."""
+    if tuple(version[:2]) < OLDEST_PYTHON:
+        sys.exit(
+            f"The course needs Python 3.11 or newer, and this is Python {version[0]}.{version[1]}: "
+            "install a newer one and start course.py with it (python3.11 course.py lab)."
+        )
+
+
+def require_space():
+    """Exit with a sentence if the environment would not fit on the disk."""
+    if free_gigabytes() < GIGABYTES_NEEDED:
+        sys.exit(
+            f"The course needs about {GIGABYTES_NEEDED} GB of disk space in {HERE}, and only "
+            f"{free_gigabytes():.1f} GB are free. Make room and run this command again."
+        )
+
+
+def require_working(python):
+    """Exit with a sentence if .venv has no Python that runs, is new enough and has pip."""
+    probe = f"import sys, pip; sys.exit(sys.version_info < {OLDEST_PYTHON})"
+    try:
+        code = subprocess.run([str(python), "-c", probe], stderr=subprocess.DEVNULL).returncode
+    except OSError:
+        code = 1
+    if code:
+        sys.exit(
+            f"The folder {VENV} does not work here: it is unfinished, or was made on another "
+            "machine or by another Python. Delete it and run this command again."
+        )
+
+
+def free_gigabytes():
+    """Return the free space on the course's disk, in GB."""
+    return shutil.disk_usage(str(HERE)).free / 1e9
+
+
+def call(command, variables=None):
+    """Run `command` in the course's folder and return its exit code.
+
+    Args:
+        command: Program and arguments, strings or paths.
+        variables: Its environment variables; None for those of this process.
+    """
+    process = subprocess.Popen([str(part) for part in command], cwd=str(HERE), env=variables)
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                pass  # the child got it as well, and closes in its own way: JupyterLab asks first
+    finally:
+        if process.poll() is None:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
