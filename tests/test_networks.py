@@ -1,4 +1,4 @@
-"""The network is the formula of its docstring, and both parameterisations are born the same function."""
+"""The network is its formula, and both parameterisations are born the same function."""
 
 import copy
 import itertools
@@ -135,7 +135,7 @@ def test_the_variance_of_a_wide_network_at_birth_is_that_of_the_limit(
     q = sigma_w**2 * x.square().sum().item() / 4 + sigma_b**2
     for _ in range(depth):
         q = sigma_w**2 * SECOND_MOMENT[activation](q) + sigma_b**2
-    outputs = 2000  # outputs of one network are independent draws, given its last layer
+    outputs = 2000  # given the hidden layers, each output is an independent draw
     model = MLP(
         4,
         1000,
@@ -154,8 +154,9 @@ def test_the_variance_of_a_wide_network_at_birth_is_that_of_the_limit(
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
-def test_one_output_layer_has_the_derivatives_of_its_formula(activation, parameterization):
-    model = MLP(3, 4, activation=activation, sigma_w=1.3, sigma_b=0.4, seed=0)
+def test_autograd_agrees_with_finite_differences(activation, parameterization):
+    scales = {"sigma_w": 1.3, "sigma_b": 0.4}
+    model = MLP(3, 4, activation=activation, parameterization=parameterization, seed=0, **scales)
     x = torch.randn(1, 3)
     parameters = dict(model.named_parameters())
     assert torch.autograd.gradcheck(
