@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from ntk_helpers import data
 from ntk_helpers.device import best_device, choose_size, setup
-from ntk_helpers.empirical import empirical_ntk
+from ntk_helpers.dynamics import KernelDynamics
+from ntk_helpers.empirical import empirical_ntk, layer_ntks
+from ntk_helpers.infinite import Kernels, infinite_kernels
 from ntk_helpers.networks import MLP
 from ntk_helpers.training import History, gradient_descent
 
@@ -17,6 +19,8 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP",
     "History",
+    "KernelDynamics",
+    "Kernels",
     "best_device",
     "choose_size",
     "data",
@@ -24,6 +28,8 @@ __all__ = [
     "exercises",
     "explore",
     "gradient_descent",
+    "infinite_kernels",
+    "layer_ntks",
     "plots",
     "setup",
     "show",

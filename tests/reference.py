@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import torch
+from scipy.integrate import solve_ivp
 
 # --- networks and training ---------------------------------------------------------------------
 
@@ -60,3 +62,79 @@ def descend_by_loop(model, x, y, learning_rate, steps, loss="mean"):
                     p.data = p.data - learning_rate * p.grad
     model.zero_grad()
     return torch.tensor(losses, dtype=x.dtype), torch.stack(outputs)
+
+
+# --- infinite width and training in function space ---------------------------------------------
+
+
+def gaussian_pair_by_grid(phi, q1, q2, c, nodes=120):
+    """Return E[phi(u) phi(v)] for a Gaussian pair, quadrant by quadrant; |correlation| < 0.98.
+
+    Gauss–Legendre on a grid of (u, v) itself, so that a kink at 0 is a border, never inside.
+    """
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    half, share = 4.5 * (points + 1), 4.5 * weights
+    axis = torch.tensor(np.concatenate([-half[::-1], half]))
+    mass = torch.tensor(np.concatenate([share[::-1], share]))
+    u, v = math.sqrt(q1) * axis[:, None], math.sqrt(q2) * axis[None, :]
+    determinant = q1 * q2 - c * c
+    exponent = -(q2 * u * u - 2 * c * u * v + q1 * v * v) / (2 * determinant)
+    density = torch.exp(exponent) / (2 * math.pi * math.sqrt(determinant))
+    area = math.sqrt(q1 * q2) * mass[:, None] * mass[None, :]
+    return float((area * density * phi(u) * phi(v)).sum())
+
+
+def gaussian_square_by_grid(phi, q, nodes=200):
+    """Return E[phi(u)²] for u ~ N(0, q), one half of the line at a time."""
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    u, mass = torch.tensor(5 * (points + 1)), torch.tensor(5 * weights)
+    density = torch.exp(-u * u / 2) / math.sqrt(2 * math.pi)
+    halves = (phi(math.sqrt(q) * sign * u) ** 2 for sign in (1, -1))
+    return float(sum((mass * density * half).sum() for half in halves))
+
+
+def infinite_kernels_by_loop(x1, x2, depth, phi, slope, sigma_w, sigma_b):
+    """Return (NNGP, NTK) pair by pair, each expectation by a grid; no two points (anti)parallel."""
+    nngp, ntk = torch.zeros(len(x1), len(x2)), torch.zeros(len(x1), len(x2))
+    for i, a in enumerate(x1):
+        for j, b in enumerate(x2):
+            q1, q2, c = (
+                sigma_w**2 * float(p @ q) / len(a) + sigma_b**2 for p, q in [(a, a), (b, b), (a, b)]
+            )
+            theta = c
+            for _ in range(depth):
+                if torch.equal(a, b):
+                    both, slopes = (gaussian_square_by_grid(g, q1) for g in (phi, slope))
+                else:
+                    both, slopes = (gaussian_pair_by_grid(g, q1, q2, c) for g in (phi, slope))
+                q1, q2 = (
+                    sigma_w**2 * gaussian_square_by_grid(phi, q) + sigma_b**2 for q in (q1, q2)
+                )
+                c = sigma_w**2 * both + sigma_b**2
+                theta = c + sigma_w**2 * slopes * theta
+            nngp[i, j], ntk[i, j] = c, theta
+    return nngp, ntk
+
+
+def flow_by_ode(k_train, k_test_train, y, f0, f0_test, t, scale):
+    """Integrate df/dt = −scale · K (f − y) by Runge–Kutta; return train and test outputs."""
+    n = len(y)
+
+    def velocity(_, f):
+        residual = f[:n] - y.numpy()
+        return -scale * np.concatenate(
+            [k_train.numpy() @ residual, k_test_train.numpy() @ residual]
+        )
+
+    start = torch.cat([f0, f0_test]).numpy()
+    end = solve_ivp(velocity, (0, t), start, rtol=1e-10, atol=1e-12, method="DOP853").y[:, -1]
+    return torch.tensor(end[:n]), torch.tensor(end[n:])
+
+
+def descend_in_function_space(k_train, k_test_train, y, f0, f0_test, learning_rate, steps, scale):
+    """Take Euler steps f ← f − η · scale · K (f(X) − y); return train and test outputs."""
+    for _ in range(steps):
+        residual = f0 - y
+        f0 = f0 - learning_rate * scale * k_train @ residual
+        f0_test = f0_test - learning_rate * scale * k_test_train @ residual
+    return f0, f0_test

@@ -1,0 +1,269 @@
+"""Training in function space, solved: what a network of constant kernel predicts at any time."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ntk_helpers import _checks
+
+NOT_PSD = 1e-4
+
+
+class KernelDynamics:
+    """Squared-loss training of a model whose kernel K = V Λ Vᵀ never changes.
+
+    With c = 1/N for the loss "mean" `(1/N) Σ ½‖f − y‖²` and c = 1 for "sum"::
+
+        gradient flow      f_t(X) = f_0(X) + (I − e^{−cKt}) (Y − f_0(X))
+                           f_t(x) = f_0(x) + K(x, X) K⁺ (I − e^{−cKt}) (Y − f_0(X))
+        gradient descent   (I − ηcK)ᵏ in place of e^{−cKt}
+
+    Flow has no learning rate; descent with rate η is its Euler method, and t = ηk. Descent
+    is stable while η < 2 / (c λ_max). The part of Y − f_0(X) in the null space of K never decays.
+
+    A kernel (n, n) acts on each output column alone. A kernel (n, n, k, k), as `empirical_ntk`
+    returns it, couples the outputs: it is solved as one square of n·k rows, point by point.
+
+    Source: Lee et al. 2019, arXiv:1902.06720, section 2.2; Jacot, Gabriel, Hongler 2018,
+    arXiv:1806.07572, section 5.
+
+    Attributes:
+        eigenvalues: (n,) of K, or (n·k,), ascending; those up to `cutoff` stand as 0.
+        eigenvectors: (n, n) or (n·k, n·k), one in each column.
+        cutoff: What counts as 0: 10 n ε λ_max, or −λ_min where rounding left that below.
+        rank: How many eigenvalues are above the cutoff.
+        max_learning_rate: 2 / (c λ_max); infinite if K = 0.
+
+    Example:
+        >>> flow = KernelDynamics(2 * torch.eye(1), torch.tensor([1.0]), loss="sum")
+        >>> flow.train(math.log(2) / 2), flow.train(math.inf), flow.max_learning_rate
+        (tensor([0.5000]), tensor([1.]), 1.0)
+    """
+
+    def __init__(self, k_train: Tensor, y: Tensor, f0: Tensor | None = None, *, loss: str = "mean"):
+        """Decompose the kernel of the training points.
+
+        Args:
+            k_train: (n, n) or (n, n, k, k), symmetric and positive semidefinite.
+            y: (n,) or (n, k) targets.
+            f0: Outputs at t = 0 on the training points, shaped as y; None is zero.
+            loss: "mean" or "sum".
+
+        Raises:
+            TypeError: If an argument is of the wrong type, or dtypes differ.
+            ValueError: If shapes or devices do not fit, or k_train is not symmetric or has an
+                eigenvalue below −1e-4 λ_max.
+        """
+        _checks.require_tensor("k_train", k_train, ndim=(2, 4))
+        _checks.require_tensor("y", y, ndim=(1, 2))
+        f0 = torch.zeros_like(y) if f0 is None else f0
+        _checks.require_tensor("f0", f0)
+        _checks.require_same_place(k_train=k_train, y=y, f0=f0)
+        _checks.require_choice("loss", loss, ["mean", "sum"])
+        n, k = y.shape if y.ndim == 2 else (len(y), 1)
+        self._coupled = k_train.ndim == 4
+        self._kernel_shape = torch.Size((n, n, k, k) if self._coupled else (n, n))
+        if k_train.shape != self._kernel_shape:
+            raise ValueError(
+                f"k_train must have shape {tuple(self._kernel_shape)} for y of shape "
+                f"{tuple(y.shape)}; got {tuple(k_train.shape)}. One row and one column for each "
+                f"training point."
+            )
+        self._like_y("f0", f0, y.shape)
+        self._scale = 1 / n if loss == "mean" else 1.0
+        self._f0, self._missing = f0.detach(), (y - f0).detach()
+        kernel = self._square(k_train.detach())
+        asymmetry, size = float((kernel - kernel.T).abs().max()), float(kernel.abs().max())
+        if asymmetry > math.sqrt(torch.finfo(kernel.dtype).eps) * size:
+            raise ValueError(
+                f"k_train is not symmetric: |K − Kᵀ| is up to {asymmetry:.3g}, with entries up to "
+                f"{size:.3g}. Give the kernel of the training points with themselves."
+            )
+        raw, self.eigenvectors = torch.linalg.eigh((kernel + kernel.T) / 2)
+        low, high = float(raw[0]), float(raw[-1])
+        if low < -NOT_PSD * max(high, 0.0):
+            raise ValueError(
+                f"k_train is not positive semidefinite: its eigenvalues run from {low:.3g} to "
+                f"{high:.3g}. A tangent kernel J Jᵀ has none below 0: look for a wrong sign or an "
+                f"index out of place."
+            )
+        self.cutoff = max(10 * len(raw) * torch.finfo(raw.dtype).eps * high, -low)
+        self.eigenvalues = torch.where(raw > self.cutoff, raw, 0.0)
+        self.rank = int((self.eigenvalues > 0).sum())
+        self.max_learning_rate = 2 / (self._scale * high) if high > 0 else math.inf
+
+    def train(self, t: float | Tensor) -> Tensor:
+        """Return gradient flow's outputs on the training points.
+
+        Args:
+            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+
+        Returns:
+            f_t(X), shaped as y, or (T, …).
+
+        Raises:
+            ValueError: If a time is negative or NaN.
+        """
+        return self._train(self._flow(t)[0])
+
+    def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor | None = None):
+        """Return gradient flow's outputs on test points; at t = ∞, ridgeless kernel regression.
+
+        Args:
+            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+            k_test_train: (m, n) or (m, n, k, k), kernel of test points (rows) and training points.
+            f0_test: (m,) or (m, k) outputs at t = 0; None is zero.
+
+        Returns:
+            f_t(x), (m,) or (m, k), or (T, …).
+
+        Raises:
+            TypeError: If an argument is of the wrong type, or dtypes differ.
+            ValueError: If a time is negative or NaN, or shapes or devices do not fit.
+        """
+        return self._test(self._flow(t)[1], k_test_train, f0_test)
+
+    def train_steps(self, k: int | Tensor, learning_rate: float) -> Tensor:
+        """Return the training outputs after exactly k steps of gradient descent.
+
+        Args:
+            k: Number of steps, ≥ 0. A 1-D tensor of T whole numbers adds a leading axis.
+            learning_rate: η. Above `max_learning_rate` the outputs grow with k.
+
+        Returns:
+            f_k(X), shaped as y, or (T, …).
+
+        Raises:
+            TypeError: If the rate is not a number.
+            ValueError: If k is not whole or negative, or the rate is not positive.
+        """
+        return self._train(self._descent(k, learning_rate)[0])
+
+    def test_steps(
+        self, k: int | Tensor, learning_rate: float, k_test_train: Tensor, f0_test=None
+    ) -> Tensor:
+        """Return the test outputs after exactly k steps; arguments as in `train_steps`, `test`."""
+        return self._test(self._descent(k, learning_rate)[1], k_test_train, f0_test)
+
+    def modes(self, t: float | Tensor) -> Tensor:
+        """Return the residual along each eigenvector, Vᵀ (f_t(X) − Y) = e^{−cΛt} Vᵀ (f_0(X) − Y).
+
+        Args:
+            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+
+        Returns:
+            (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.
+
+        Raises:
+            ValueError: If a time is negative or NaN.
+        """
+        left = (self._flow(t)[0] - 1) * self._amplitudes()
+        shape = (len(self.eigenvalues),) if self._coupled else self._f0.shape
+        return left.reshape(*left.shape[:-2], *shape)
+
+    def smoother(self, t: float | Tensor, k_test_train: Tensor) -> Tensor:
+        """Return A(t) = K(x, X) K⁺ (I − e^{−cKt}): f_t(x) = f_0(x) + A(t) (Y − f_0(X)).
+
+        Args:
+            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+            k_test_train: As in `test`.
+
+        Returns:
+            (m, n) or (m·k, n·k), or (T, …).
+        """
+        return (self._towards(k_test_train) * self._flow(t)[1].mT) @ self.eigenvectors.T
+
+    def _flow(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Return 1 − e^{−cλt} and (1 − e^{−cλt})/λ, (n, 1) or (T, n, 1)."""
+        t = self._grid("t", t)
+        rate = self._scale * self.eigenvalues[:, None]
+        done = torch.where(rate > 0, -torch.expm1(-rate * t), 0.0)
+        return done, self._divided(done, t)
+
+    def _descent(self, k: int | Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
+        """Return 1 − (1 − ηcλ)ᵏ and the same over λ, (n, 1) or (T, n, 1)."""
+        _checks.require_number("learning_rate", learning_rate, positive=True)
+        k = self._grid("k", k)
+        if not torch.equal(k, k.round()) or k.isinf().any():
+            raise ValueError(
+                f"k must hold whole, finite numbers of steps; got {k.flatten().tolist()[:5]}."
+            )
+        a = learning_rate * self._scale * self.eigenvalues[:, None]
+        small = -torch.expm1(k * torch.log1p(-a.clamp(max=0.5)))
+        done = torch.where(a < 0.5, small, 1 - (1 - a) ** k)
+        return done, self._divided(done, learning_rate * k)
+
+    def _divided(self, done: Tensor, t: Tensor) -> Tensor:
+        """Return done/λ, and its limit ct where λ counts as 0.
+
+        The limit fades as t passes 1/cutoff: exactly, K(x, X) carries nothing from the null space
+        to test points, and by then ct would blow up the rounding that it does carry.
+        """
+        limit = self._scale * t * torch.exp(-self._scale * self.cutoff * t)
+        limit = torch.where(t.isinf(), 0.0, limit)
+        positive = self.eigenvalues[:, None] > 0
+        return torch.where(positive, done / self.eigenvalues[:, None], limit)
+
+    def _train(self, done: Tensor) -> Tensor:
+        """Return f_0(X) plus what the modes have done."""
+        change = self.eigenvectors @ (done * self._amplitudes())
+        return self._f0 + change.reshape(*change.shape[:-2], *self._f0.shape)
+
+    def _test(self, gain: Tensor, k_test_train: Tensor, f0_test: Tensor | None) -> Tensor:
+        """Return f_0(x) plus what the modes carry to the test points."""
+        carried = self._towards(k_test_train)
+        shape = (len(k_test_train), *self._f0.shape[1:])
+        change = carried @ (gain * self._amplitudes())
+        change = change.reshape(*change.shape[:-2], *shape)
+        if f0_test is None:
+            return change
+        _checks.require_tensor("f0_test", f0_test)
+        _checks.require_same_place(k_test_train=k_test_train, f0_test=f0_test)
+        self._like_y("f0_test", f0_test, shape)
+        return f0_test.detach() + change
+
+    def _amplitudes(self) -> Tensor:
+        """Return Vᵀ (Y − f_0(X)), (n, k) or (n·k, 1)."""
+        missing = self._missing.reshape(len(self.eigenvectors), -1)
+        return self.eigenvectors.T @ missing
+
+    def _square(self, kernel: Tensor) -> Tensor:
+        """Return a kernel as a matrix: (m, n) as it is, (m, n, k, k) as (m·k, n·k)."""
+        if not self._coupled:
+            return kernel.detach()
+        m, n, k, _ = kernel.shape
+        return kernel.detach().permute(0, 2, 1, 3).reshape(m * k, n * k)
+
+    def _towards(self, k_test_train: Tensor) -> Tensor:
+        """Return the test kernel as a matrix in the eigenbasis, K(x, X) V."""
+        _checks.require_tensor("k_test_train", k_test_train)
+        _checks.require_same_place(k_train=self.eigenvectors, k_test_train=k_test_train)
+        wanted = self._kernel_shape[1:]
+        if k_test_train.ndim != len(wanted) + 1 or k_test_train.shape[1:] != wanted:
+            raise ValueError(
+                f"k_test_train must have shape (m, {', '.join(map(str, wanted))}), rows for test "
+                f"points and columns for training points; got {tuple(k_test_train.shape)}. "
+                f"If it is k(x_train, x_test), transpose it."
+            )
+        return self._square(k_test_train) @ self.eigenvectors
+
+    def _grid(self, name: str, values: float | Tensor) -> Tensor:
+        """Return times as () or (T, 1, 1), refusing what is negative or NaN."""
+        grid = torch.as_tensor(values, dtype=self.eigenvalues.dtype, device=self.eigenvalues.device)
+        if grid.ndim > 1:
+            raise ValueError(
+                f"{name} must be a number or a 1-D tensor; got shape {tuple(grid.shape)}."
+            )
+        if not (grid >= 0).all():
+            raise ValueError(f"{name} must be 0 or greater; got {grid[~(grid >= 0)].tolist()[:5]}.")
+        return grid[:, None, None] if grid.ndim else grid
+
+    @staticmethod
+    def _like_y(name: str, value: Tensor, shape) -> None:
+        """Raise ValueError unless `value` has the shape that y implies."""
+        if value.shape != torch.Size(shape):
+            raise ValueError(
+                f"{name} must have shape {tuple(shape)}, as y implies; got {tuple(value.shape)}. "
+                f"A column (n, 1) and a vector (n,) differ: .squeeze(1) and [:, None] convert."
+            )

@@ -1,0 +1,224 @@
+"""The kernels of infinitely wide networks against quadrature, wide networks and their own laws."""
+
+import math
+
+import pytest
+import torch
+from reference import infinite_kernels_by_loop
+
+import ntk_helpers as ntk
+from ntk_helpers.networks import ACTIVATIONS
+
+SLOPES = {
+    "erf": lambda z: 2 / math.sqrt(math.pi) * torch.exp(-z * z),
+    "relu": lambda z: (z > 0).to(z.dtype),
+    "tanh": lambda z: 1 / torch.cosh(z) ** 2,
+    "gelu": lambda z: (
+        0.5 * (1 + torch.erf(z / math.sqrt(2))) + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    ),
+    "sin": torch.cos,
+    "linear": torch.ones_like,
+}
+activations = pytest.mark.parametrize("activation", list(ACTIVATIONS))
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+def points(n, d=3, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+@activations
+@pytest.mark.parametrize("depth", [1, 3])
+def test_kernels_agree_with_quadrature_pair_by_pair(activation, depth):
+    x = torch.tensor([[1.0, 0.2], [-0.5, 1.1], [0.3, -1.4]])
+    settings = {"sigma_w": 1.3, "sigma_b": 0.4}
+    found = ntk.infinite_kernels(x, depth=depth, activation=activation, **settings)
+    nngp, theta = infinite_kernels_by_loop(
+        x, x, depth, ACTIVATIONS[activation], SLOPES[activation], **settings
+    )
+    torch.testing.assert_close(found.nngp, nngp, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.ntk, theta, rtol=1e-9, atol=1e-9)
+
+
+@activations
+def test_ntk_is_the_mean_kernel_of_wide_networks(activation):
+    x, settings = points(4, d=2), {"depth": 2, "activation": activation, "sigma_w": 1.2}
+    draws = torch.stack(
+        [
+            ntk.empirical_ntk(ntk.MLP(2, 256, seed=seed, **settings), x, outputs="trace")
+            for seed in range(24)
+        ]
+    )
+    limit = ntk.infinite_kernels(x, **settings).ntk
+    band = 4 * draws.std(0) / math.sqrt(len(draws)) + 0.01 * limit.abs().max()
+    assert ((draws.mean(0) - limit).abs() < band).all()
+    assert (band < 0.15 * limit.abs().max()).all()
+
+
+@activations
+def test_nngp_is_the_covariance_of_outputs_over_random_networks(activation):
+    x, settings = points(3, d=2), {"depth": 2, "activation": activation, "sigma_w": 1.2}
+    with torch.no_grad():
+        outputs = [ntk.MLP(2, 256, n_out=400, seed=seed, **settings)(x) for seed in range(24)]
+    draws = torch.stack([f @ f.T / 400 for f in outputs])
+    limit = ntk.infinite_kernels(x, **settings).nngp
+    band = 4 * draws.std(0) / math.sqrt(len(draws)) + 0.01 * limit.max()
+    assert ((draws.mean(0) - limit).abs() < band).all()
+    assert (band < 0.25 * limit.max()).all()
+
+
+@activations
+@dtypes
+def test_kernels_are_finite_and_right_where_angles_degenerate(activation, dtype):
+    base = points(40, d=5).to(dtype)
+    x = torch.cat([base, base, 3 * base, -base, 1e-3 * base, 8 * base.sign(), 0 * base[:2]])
+    settings = {"depth": 3, "activation": activation, "sigma_w": 1.5, "sigma_b": 0.0}
+    if activation == "tanh":
+        x = x / 10  # the quadrature is exact to rounding for moderate inputs only
+    square = ntk.infinite_kernels(x, **settings)
+    for kernel in square:
+        assert kernel.dtype == dtype
+        assert torch.isfinite(kernel).all()
+        assert torch.equal(kernel, kernel.T)
+        tolerance = 1e-5 if dtype == torch.float32 else 1e-11
+        torch.testing.assert_close(kernel[:40, 40:80], kernel[:40, :40], rtol=tolerance, atol=1e-12)
+        torch.testing.assert_close(
+            kernel.diagonal(offset=40)[:40], kernel.diagonal()[:40], rtol=tolerance, atol=1e-12
+        )
+        lowest, highest = torch.linalg.eigvalsh(kernel.double())[[0, -1]]
+        assert lowest > -10 * torch.finfo(dtype).eps * highest
+
+
+@activations
+def test_a_zero_input_without_bias_has_a_zero_ntk_row_for_odd_activations(activation):
+    x = torch.cat([points(3), torch.zeros(1, 3)])
+    theta = ntk.infinite_kernels(x, depth=2, activation=activation, sigma_b=0.0).ntk
+    assert theta[3].abs().max() == 0
+
+
+@pytest.mark.parametrize("activation", ["erf", "tanh", "sin", "linear"])
+def test_kernels_of_odd_activations_change_sign_with_an_input(activation):
+    x = points(4)
+    settings = {"depth": 2, "activation": activation, "sigma_b": 0.0}
+    for plain, flipped in zip(
+        ntk.infinite_kernels(x, x, **settings),
+        ntk.infinite_kernels(x, -x, **settings),
+        strict=True,
+    ):
+        torch.testing.assert_close(flipped, -plain)
+
+
+def test_relu_kernels_scale_with_the_length_of_an_input():
+    x, z = points(4), points(3, seed=1)
+    settings = {"depth": 3, "activation": "relu", "sigma_b": 0.0}
+    for plain, longer in zip(
+        ntk.infinite_kernels(x, z, **settings),
+        ntk.infinite_kernels(5 * x, z, **settings),
+        strict=True,
+    ):
+        torch.testing.assert_close(longer, 5 * plain)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_relu_at_the_critical_variance_keeps_the_nngp_and_adds_one_per_layer_to_the_ntk(depth):
+    x = points(5)
+    found = ntk.infinite_kernels(x, depth=depth, activation="relu", sigma_w=2**0.5, sigma_b=0.0)
+    square = 2 * x.square().sum(1) / 3
+    torch.testing.assert_close(found.nngp.diagonal(), square)
+    torch.testing.assert_close(found.ntk.diagonal(), (depth + 1) * square)
+
+
+def test_relu_kernel_at_opposite_points_is_the_bias_alone():
+    x = points(3)
+    found = ntk.infinite_kernels(x, -x, activation="relu", sigma_b=0.0)
+    assert found.nngp.diagonal().abs().max() == 0
+    assert found.ntk.diagonal().abs().max() == 0
+
+
+def test_linear_kernels_are_polynomials_in_the_inner_product():
+    x, w2, b2 = points(4), 1.44, 0.25
+    found = ntk.infinite_kernels(x, depth=2, activation="linear", sigma_w=1.2, sigma_b=0.5)
+    first = w2 * x @ x.T / 3 + b2
+    second = w2 * first + b2
+    third = w2 * second + b2
+    torch.testing.assert_close(found.nngp, third)
+    torch.testing.assert_close(found.ntk, third + w2 * (second + w2 * first))
+
+
+@activations
+def test_float32_inputs_give_the_float64_kernels_rounded(activation):
+    x = points(6).float()
+    settings = {"depth": 4, "activation": activation}
+    single, double = (
+        ntk.infinite_kernels(x, **settings),
+        ntk.infinite_kernels(x.double(), **settings),
+    )
+    for rough, fine in zip(single, double, strict=True):
+        assert torch.equal(rough, fine.float())
+
+
+@activations
+def test_two_arguments_and_blocks_of_rows_change_nothing(activation, monkeypatch):
+    x, z = points(7), points(3, seed=1)
+    whole = ntk.infinite_kernels(torch.cat([x, z]), activation=activation, depth=2)
+    monkeypatch.setattr("ntk_helpers.infinite.BLOCK_ENTRIES", 6)
+    part = ntk.infinite_kernels(x, z, activation=activation, depth=2)
+    for square, block in zip(whole, part, strict=True):
+        torch.testing.assert_close(block, square[:7, 7:])
+
+
+def test_kernels_do_not_depend_on_the_basis_of_the_inputs():
+    x = points(5)
+    rotation = torch.linalg.qr(points(3, seed=2)).Q
+    for plain, rotated in zip(
+        ntk.infinite_kernels(x), ntk.infinite_kernels(x @ rotation), strict=True
+    ):
+        torch.testing.assert_close(rotated, plain)
+
+
+@pytest.mark.parametrize("size", [1.0, 2.0, 4.0])
+def test_tanh_quadrature_error_is_below_one_in_ten_million(size):
+    """Scaled tanh-like erf has a closed form: the same quadrature must reproduce it."""
+    from ntk_helpers import infinite
+
+    q = torch.tensor([size, size / 2])
+    a, b, c = q[:, None], q[None, :], 0.9 * (q[:, None] * q[None, :]).sqrt()
+    exact = infinite._erf(a, b, c)
+    for phi, wanted in zip((torch.erf, SLOPES["erf"]), exact, strict=True):
+        found = infinite._quadrature(phi, a, b, c, infinite.NODES)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-7)
+    fine = infinite._tanh(a, b, c, 4 * infinite.NODES)
+    for rough, wanted in zip(infinite._tanh(a, b, c), fine, strict=True):
+        torch.testing.assert_close(rough, wanted, rtol=0, atol=1e-7)
+
+
+def test_a_warning_tells_when_the_tanh_quadrature_is_rough():
+    with pytest.warns(RuntimeWarning, match=r"off by about .*reaches 100.*Standardise"):
+        ntk.infinite_kernels(torch.full((1, 2), 10.0), activation="tanh", sigma_b=0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x1": [[1.0]]}, TypeError, r"x1 must be a torch.Tensor; got list"),
+        ({"x1": torch.ones(3)}, ValueError, r"x1 must have 2 axes; got shape \(3,\)"),
+        ({"x1": torch.ones(0, 2)}, ValueError, r"x1 is empty"),
+        ({"x1": torch.full((1, 2), math.nan)}, ValueError, r"x1 holds 2 value\(s\) that are NaN"),
+        ({"x2": torch.ones(3, 4).double()}, ValueError, r"same number of inputs; got 2 and 4"),
+        (
+            {"x2": torch.ones(3, 2).float()},
+            TypeError,
+            r"x2 is torch.float32 but x1 is torch.float64",
+        ),
+        ({"depth": 0}, ValueError, r"depth must be at least 1; got 0"),
+        ({"depth": 1.5}, TypeError, r"depth must be an integer"),
+        ({"activation": "swish"}, ValueError, r"activation must be one of 'erf', .*got 'swish'"),
+        ({"sigma_w": 0.0}, ValueError, r"sigma_w must be finite and greater than 0"),
+        ({"sigma_b": -1.0}, ValueError, r"sigma_b must be finite and 0 or greater"),
+    ],
+)
+def test_bad_input_is_refused(change, error, message):
+    arguments = {"x1": torch.ones(3, 2), "x2": None} | change
+    x1, x2 = arguments.pop("x1"), arguments.pop("x2")
+    with pytest.raises(error, match=message):
+        ntk.infinite_kernels(x1, x2, **arguments)
