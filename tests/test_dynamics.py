@@ -1,0 +1,313 @@
+"""Training in function space against ODE integration, matrix exponentials and explicit steps."""
+
+import math
+
+import pytest
+import torch
+from reference import descend_in_function_space, flow_by_ode
+
+import ntk_helpers as ntk
+from ntk_helpers import KernelDynamics
+
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+losses = pytest.mark.parametrize(("loss", "scale"), [("mean", 1 / 6), ("sum", 1.0)])
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def problem(n=6, m=4, outputs=(), rank=9):
+    """Return kernels (n, n) and (m, n) of random features, targets and start values."""
+    features = draw(n + m, rank) / rank**0.5
+    kernel = features @ features.T
+    y, f0, f0_test = draw(n, *outputs, seed=1), draw(n, *outputs, seed=2), draw(m, *outputs, seed=3)
+    return kernel[:n, :n], kernel[n:, :n], y, f0, f0_test
+
+
+@losses
+@pytest.mark.parametrize("outputs", [(), (1,), (3,)])
+@pytest.mark.parametrize("rank", [9, 3])
+def test_flow_solves_the_differential_equation(loss, scale, outputs, rank):
+    k_train, k_test, y, f0, f0_test = problem(outputs=outputs, rank=rank)
+    flow = KernelDynamics(k_train, y, f0, loss=loss)
+    columns = [(y, f0, f0_test)] if not outputs else zip(y.T, f0.T, f0_test.T, strict=True)
+    wanted = [flow_by_ode(k_train, k_test, *column, 7.0, scale) for column in columns]
+    train, test = (torch.stack(parts, -1) for parts in zip(*wanted, strict=True))
+    torch.testing.assert_close(flow.train(7.0), train.reshape(y.shape), rtol=1e-7, atol=1e-8)
+    found = flow.test(7.0, k_test, f0_test)
+    torch.testing.assert_close(found, test.reshape(f0_test.shape), rtol=1e-7, atol=1e-8)
+
+
+def test_flow_is_the_matrix_exponential_on_the_left():
+    k_train, _, y, f0, _ = problem(outputs=(2,))
+    wanted = y + torch.matrix_exp(-k_train * 3.0 / 6) @ (f0 - y)
+    torch.testing.assert_close(KernelDynamics(k_train, y, f0).train(3.0), wanted)
+
+
+@losses
+@pytest.mark.parametrize("rank", [9, 3])
+@pytest.mark.parametrize("share", [0.1, 0.7, 1.3])
+def test_descent_takes_exactly_the_explicit_steps(loss, scale, rank, share):
+    k_train, k_test, y, f0, f0_test = problem(rank=rank)
+    dynamics = KernelDynamics(k_train, y, f0, loss=loss)
+    rate = share * dynamics.max_learning_rate
+    for steps in (0, 1, 2, 37):
+        train, test = descend_in_function_space(k_train, k_test, y, f0, f0_test, rate, steps, scale)
+        torch.testing.assert_close(dynamics.train_steps(steps, rate), train)
+        found = dynamics.test_steps(steps, rate, k_test, f0_test)
+        torch.testing.assert_close(found, test)
+
+
+@losses
+def test_the_largest_rate_divides_descent_that_shrinks_from_descent_that_grows(loss, scale):
+    k_train, _, y, f0, _ = problem()
+    dynamics = KernelDynamics(k_train, y, f0, loss=loss)
+    assert dynamics.max_learning_rate == pytest.approx(
+        2 / (scale * torch.linalg.eigvalsh(k_train)[-1].item())
+    )
+    for share, grows in [(0.99, False), (1.01, True)]:
+        early, late = dynamics.train_steps(
+            torch.tensor([3000, 4000]), share * dynamics.max_learning_rate
+        )
+        assert ((late - y).norm() > (early - y).norm()) == grows
+
+
+def test_descent_with_small_steps_follows_flow_at_time_rate_times_steps():
+    k_train, k_test, y, f0, f0_test = problem()
+    dynamics = KernelDynamics(k_train, y, f0)
+    flow, errors = dynamics.test(2.0, k_test, f0_test), []
+    for steps in (100, 200):
+        found = dynamics.test_steps(steps, 2.0 / steps, k_test, f0_test)
+        errors.append((found - flow).norm())
+    assert errors[0] < 0.02 * flow.norm()
+    assert errors[0] / errors[1] == pytest.approx(2, rel=0.05)
+
+
+def test_flow_starts_at_the_start_exactly():
+    k_train, k_test, y, f0, f0_test = problem(outputs=(2,))
+    dynamics = KernelDynamics(k_train, y, f0)
+    assert torch.equal(dynamics.train(0), f0)
+    assert torch.equal(dynamics.test(0, k_test, f0_test), f0_test)
+    assert torch.equal(dynamics.train_steps(0, 0.1), f0)
+
+
+@dtypes
+def test_flow_at_infinite_time_fits_the_targets(dtype):
+    k_train, k_test, y, f0, f0_test = (a.to(dtype) for a in problem())
+    dynamics = KernelDynamics(k_train, y, f0)
+    close = {"rtol": 2e-3, "atol": 2e-3} if dtype == torch.float32 else {}
+    torch.testing.assert_close(dynamics.train(math.inf), y, **close)
+    wanted = f0_test + k_test @ torch.linalg.solve(k_train, y - f0)
+    torch.testing.assert_close(dynamics.test(math.inf, k_test, f0_test), wanted, **close)
+    assert dynamics.rank == 6
+
+
+@dtypes
+@pytest.mark.parametrize("activation", ["erf", "relu", "tanh"])
+def test_duplicate_points_give_the_pseudo_inverse_answer(dtype, activation):
+    x = torch.cat([draw(5, 2), draw(5, 2)]).to(dtype)
+    y = torch.cat([draw(5, seed=1), draw(5, seed=1) + 1]).to(dtype)
+    z = draw(3, 2, seed=4).to(dtype)
+    k_train = ntk.infinite_kernels(x, activation=activation).ntk
+    k_test = ntk.infinite_kernels(z, x, activation=activation).ntk
+    dynamics = KernelDynamics(k_train, y)
+    assert dynamics.rank == 5
+    mean = ((y[:5] + y[5:]) / 2).repeat(2)
+    once = ntk.infinite_kernels(x[:5].double(), activation=activation).ntk
+    weights = torch.linalg.solve(once, mean[:5].double())
+    wanted = (
+        ntk.infinite_kernels(z.double(), x[:5].double(), activation=activation).ntk @ weights
+    ).to(dtype)
+    close = {"rtol": 0, "atol": 2e-3 if dtype == torch.float32 else 1e-9}
+    torch.testing.assert_close(dynamics.train(math.inf), mean, **close)
+    torch.testing.assert_close(dynamics.test(math.inf, k_test), wanted, **close)
+    late = 1e18 if dtype == torch.float64 else 1e9
+    torch.testing.assert_close(dynamics.train(late), mean, **close)
+    torch.testing.assert_close(dynamics.test(late, k_test), wanted, **close)
+
+
+@dtypes
+def test_nothing_is_nan_for_a_nearly_singular_kernel(dtype):
+    x = torch.linspace(-1, 1, 40, dtype=dtype)[:, None]
+    kernel = ntk.infinite_kernels(x, activation="erf").ntk
+    dynamics = KernelDynamics(kernel, torch.sin(3 * x[:, 0]))
+    times = torch.tensor([0, 1e-30, 1, 1e5, 1e15, 1e30, math.inf], dtype=dtype)
+    assert torch.isfinite(dynamics.train(times)).all()
+    assert torch.isfinite(dynamics.test(times, kernel)).all()
+    assert torch.isfinite(dynamics.test_steps(10**6, dynamics.max_learning_rate / 2, kernel)).all()
+    assert dynamics.rank < 40
+    assert (dynamics.eigenvalues >= 0).all()
+
+
+def test_the_residual_in_the_null_space_never_decays():
+    k_train, _, y, f0, _ = problem(rank=2)
+    values, vectors = torch.linalg.eigh(k_train)
+    null = vectors[:, values < 1e-10]
+    dynamics = KernelDynamics(k_train, y, f0)
+    for t in (1.0, 1e6, 1e25, math.inf):
+        torch.testing.assert_close(null.T @ (dynamics.train(t) - y), null.T @ (f0 - y))
+    torch.testing.assert_close(vectors[:, 4:].T @ dynamics.train(math.inf), vectors[:, 4:].T @ y)
+
+
+def test_a_zero_kernel_leaves_everything_as_it_was():
+    _, _, y, f0, f0_test = problem()
+    dynamics = KernelDynamics(torch.zeros(6, 6), y, f0)
+    assert torch.equal(dynamics.train(math.inf), f0)
+    assert torch.equal(dynamics.test(math.inf, torch.zeros(4, 6), f0_test), f0_test)
+    assert dynamics.max_learning_rate == math.inf
+    assert dynamics.rank == 0
+
+
+@losses
+@pytest.mark.parametrize("outputs", [(), (3,)])
+def test_modes_decay_at_their_eigenvalue_and_rebuild_the_residual(loss, scale, outputs):
+    k_train, _, y, f0, _ = problem(outputs=outputs)
+    dynamics = KernelDynamics(k_train, y, f0, loss=loss)
+    start, later = dynamics.modes(torch.tensor([0.0, 2.5]))
+    decay = torch.exp(-2.5 * scale * dynamics.eigenvalues).reshape(-1, *[1] * len(outputs))
+    assert start.shape == y.shape
+    torch.testing.assert_close(later, decay * start)
+    torch.testing.assert_close(dynamics.eigenvectors @ later, dynamics.train(2.5) - y)
+
+
+@pytest.mark.parametrize("outputs", [(), (3,)])
+def test_a_vector_of_times_stacks_the_single_times(outputs):
+    k_train, k_test, y, f0, f0_test = problem(outputs=outputs)
+    dynamics = KernelDynamics(k_train, y, f0)
+    times, steps = torch.tensor([0.0, 0.5, math.inf]), torch.tensor([0, 3, 8])
+    for call, values in [
+        (dynamics.train, times),
+        (lambda t: dynamics.test(t, k_test, f0_test), times),
+        (lambda t: dynamics.test(t, k_test), times),
+        (dynamics.modes, times),
+        (lambda t: dynamics.smoother(t, k_test), times),
+        (lambda k: dynamics.train_steps(k, 0.1), steps),
+        (lambda k: dynamics.test_steps(k, 0.1, k_test, f0_test), steps),
+    ]:
+        stacked = call(values)
+        torch.testing.assert_close(stacked, torch.stack([call(value.item()) for value in values]))
+
+
+def test_the_smoother_maps_targets_to_predictions():
+    k_train, k_test, y, f0, f0_test = problem(outputs=(2,))
+    dynamics = KernelDynamics(k_train, y, f0)
+    wanted = f0_test + dynamics.smoother(4.0, k_test) @ (y - f0)
+    torch.testing.assert_close(dynamics.test(4.0, k_test, f0_test), wanted)
+
+
+def test_a_coupled_kernel_moves_outputs_together():
+    n, m, k = 5, 3, 2
+    jacobian = draw(n + m, k, 40)
+    kernel = torch.einsum("aip,bjp->abij", jacobian, jacobian)
+    y, f0, f0_test = draw(n, k, seed=1), draw(n, k, seed=2), draw(m, k, seed=3)
+    dynamics = KernelDynamics(kernel[:n, :n], y, f0)
+    train, test = jacobian[:n].reshape(n * k, -1), jacobian[n:].reshape(m * k, -1)
+    wanted = flow_by_ode(
+        train @ train.T,
+        test @ train.T,
+        *(a.reshape(-1) for a in (y, f0, f0_test)),
+        0.3,
+        1 / n,
+    )
+    torch.testing.assert_close(dynamics.train(0.3), wanted[0].reshape(n, k), rtol=1e-7, atol=1e-8)
+    found = dynamics.test(0.3, kernel[n:, :n], f0_test)
+    torch.testing.assert_close(found, wanted[1].reshape(m, k), rtol=1e-7, atol=1e-8)
+    assert dynamics.modes(0.3).shape == (n * k,)
+
+
+def test_a_coupled_kernel_of_identical_outputs_acts_on_each_column_alone():
+    k_train, k_test, y, f0, f0_test = problem(outputs=(3,))
+    block = torch.eye(3)
+    coupled = KernelDynamics(k_train[:, :, None, None] * block, y, f0)
+    alone = KernelDynamics(k_train, y, f0)
+    torch.testing.assert_close(coupled.train(2.0), alone.train(2.0))
+    torch.testing.assert_close(
+        coupled.test(2.0, k_test[:, :, None, None] * block, f0_test),
+        alone.test(2.0, k_test, f0_test),
+    )
+
+
+def test_wide_networks_train_as_their_kernel_at_birth_predicts():
+    x, z = draw(8, 2), draw(5, 2, seed=1)
+    y = torch.sin(3 * x[:, :1])
+    model = ntk.MLP(2, 2048, sigma_w=1.5, seed=0)
+    f0, f0_test = model(x).detach(), model(z).detach()
+    k_train, k_test = (ntk.empirical_ntk(model, a, x, outputs="trace") for a in (x, z))
+    dynamics = KernelDynamics(k_train, y, f0)
+    rate = 0.5 * dynamics.max_learning_rate
+    history = ntk.gradient_descent(model, x, y, learning_rate=rate, steps=150, progress=False)
+    wanted = dynamics.train_steps(history.step, rate)
+    assert (history.outputs - wanted).abs().max() < 0.02 * (f0 - y).abs().max()
+    found = dynamics.test_steps(150, rate, k_test, f0_test)
+    assert (model(z) - found).abs().max() < 0.02 * (f0 - y).abs().max()
+
+
+def test_results_carry_no_gradient_and_keep_dtype():
+    k_train, k_test, y, f0, f0_test = (a.float().requires_grad_() for a in problem())
+    dynamics = KernelDynamics(k_train, y, f0)
+    for found in (dynamics.train(1.0), dynamics.test(1.0, k_test, f0_test)):
+        assert found.dtype == torch.float32
+        assert not found.requires_grad
+
+
+def bad(**change):
+    k_train, _, y, f0, _ = problem()
+    arguments = {"k_train": k_train, "y": y, "f0": f0, "loss": "mean"} | change
+    return KernelDynamics(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: bad(k_train=draw(6, 5)), ValueError, r"must have shape \(6, 6\) .*got \(6, 5\)"),
+        (lambda: bad(k_train=draw(6, 6, 2)), ValueError, r"must have 2 or 4 axes"),
+        (lambda: bad(k_train=draw(6, 6)), ValueError, r"not symmetric: \|K − Kᵀ\| is up to"),
+        (
+            lambda: bad(k_train=-torch.eye(6)),
+            ValueError,
+            r"not positive semidefinite: .* from -1 to",
+        ),
+        (
+            lambda: bad(k_train=torch.diag(torch.tensor([1.0, 1, 1, 1, 1, -0.01]))),
+            ValueError,
+            r"eigenvalues run from -0.01 to 1",
+        ),
+        (lambda: bad(f0=draw(6, 1)), ValueError, r"f0 must have shape \(6,\), as y implies"),
+        (lambda: bad(y=draw(6).float()), TypeError, r"y is torch.float32 but k_train"),
+        (
+            lambda: bad(y=torch.full((6,), math.nan)),
+            ValueError,
+            r"y holds 6 value\(s\) that are NaN",
+        ),
+        (lambda: bad(loss="mse"), ValueError, r"loss must be one of 'mean', 'sum'; got 'mse'"),
+        (lambda: bad().train(-1.0), ValueError, r"t must be 0 or greater; got \[-1.0\]"),
+        (lambda: bad().train(math.nan), ValueError, r"t must be 0 or greater; got \[nan\]"),
+        (lambda: bad().train(torch.ones(2, 2)), ValueError, r"t must be a number or a 1-D tensor"),
+        (lambda: bad().train_steps(1.5, 0.1), ValueError, r"k must hold whole, finite numbers"),
+        (
+            lambda: bad().train_steps(math.inf, 0.1),
+            ValueError,
+            r"k must hold whole, finite numbers",
+        ),
+        (
+            lambda: bad().train_steps(3, -0.1),
+            ValueError,
+            r"learning_rate must be finite and greater",
+        ),
+        (
+            lambda: bad().test(1, draw(6, 4)),
+            ValueError,
+            r"shape \(m, 6\), rows for test .*transpose",
+        ),
+        (
+            lambda: bad().test(1, draw(4, 6), draw(4, 1)),
+            ValueError,
+            r"f0_test must have shape \(4,\), as y implies; got \(4, 1\)",
+        ),
+        (lambda: bad().test(1, draw(4, 6).float()), TypeError, r"k_test_train is torch.float32"),
+    ],
+)
+def test_bad_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
