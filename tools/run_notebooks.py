@@ -1,0 +1,263 @@
+"""Execute notebooks in place, top to bottom on a fresh kernel, and measure what each costs.
+
+python tools/run_notebooks.py                                  all lessons, solutions and slides
+python tools/run_notebooks.py 02 notebooks/00_start_here.ipynb  those whose file name starts so
+python tools/run_notebooks.py --publish                        all, and the table into README.md
+
+What is written back holds outputs that a reader without a kernel can see, and nothing that
+differs from run to run: no times, no widget state; in place of a widget, its picture. A notebook
+with a cell that raises is left as it was.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("notebooks", "notebooks/solutions", "slides")
+CELL_TIMEOUT = 120  # seconds; a cell that waits for ever must not hold up a test run
+KEPT_CELL_METADATA = ("jupyter", "slideshow", "tags")
+MARKS = ("<!-- measured:start -->", "<!-- measured:end -->")
+
+# Run in the kernel after the last cell. On Linux getrusage would not do: a process that was
+# forked from a large one, such as a test runner, inherits its peak.
+PROBE = """
+import json as _json, sys as _sys, time as _time
+if _sys.platform == "linux":
+    with open("/proc/self/status") as _file:
+        _peak = next(int(line.split()[1]) * 1024 for line in _file if line.startswith("VmHWM"))
+elif _sys.platform == "win32":
+    import psutil as _psutil
+    _peak = _psutil.Process().memory_info().peak_wset
+else:
+    import resource as _resource
+    _peak = _resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss
+print(_json.dumps([_time.process_time(), _peak]))
+"""
+
+
+class NotebookError(Exception):
+    """A notebook that did not reach its last cell; the message names the cell."""
+
+
+class Cost(NamedTuple):
+    """What one execution of a notebook took: start of the kernel and imports included."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def notebooks() -> list[Path]:
+    """Return every notebook of the course: lessons, then solutions, then slides."""
+    return [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.ipynb"))]
+
+
+def kernel_variables() -> dict[str, str]:
+    """Return the environment in which notebooks are run, here and by the tests.
+
+    Without progress bars, whose output tells times; and with one thread, unless the caller has
+    set another number: the matrices are small, and several kernels may share the cores.
+    """
+    return {"OMP_NUM_THREADS": "1", **os.environ, "TQDM_DISABLE": "1"}
+
+
+def execute(path: Path, *, folder: Path | None = None) -> tuple[NotebookNode, Cost]:
+    """Execute the notebook at `path` on a fresh kernel.
+
+    Args:
+        path: The notebook; the file is only read.
+        folder: The kernel's working directory; the notebook's own if None.
+
+    Returns:
+        The notebook with its new outputs, and what the execution took.
+
+    Raises:
+        NotebookError: If a cell raises, takes too long, or ends the kernel.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    notebook.cells.append(nbformat.v4.new_code_cell(PROBE))
+    running = []
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        resources={"metadata": {"path": str(folder or path.parent)}},
+        on_cell_start=lambda cell, cell_index: running.append(cell_index),
+    )
+    start = time.perf_counter()
+    try:
+        client.execute(env=kernel_variables())
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        where = f"{path.name}, cell {running[-1]}" if running else path.name
+        raise NotebookError(f"{where}:\n{error}") from error
+    seconds = time.perf_counter() - start
+    cpu_seconds, peak_bytes = json.loads(notebook.cells.pop().outputs[0].text)
+    return notebook, Cost(seconds, cpu_seconds, peak_bytes)
+
+
+def normalise(notebook: NotebookNode) -> None:
+    """Take out of an executed notebook what differs from run to run or needs a kernel to be seen.
+
+    Raises:
+        NotebookError: If a cell shows a widget without a picture.
+    """
+    stored = notebook.metadata.pop("widgets", {})
+    models = stored.get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    for index, cell in enumerate(notebook.cells):
+        cell.metadata = NotebookNode(
+            {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
+        )
+        for output in cell.get("outputs", []):
+            try:
+                replace_widget(output, models)
+            except LookupError as error:
+                raise NotebookError(f"cell {index} shows a widget without a picture") from error
+    notebook.metadata.kernelspec = NotebookNode(
+        display_name="Python 3", language="python", name="python3"
+    )
+    notebook.metadata.language_info = NotebookNode(name="python")
+
+
+def replace_widget(output: NotebookNode, models: dict) -> None:
+    """Put the picture inside a widget in the widget's place, with its text as the description.
+
+    Args:
+        output: An output of a cell; one that shows no widget is left alone.
+        models: The notebook's widget state, model id → model.
+
+    Raises:
+        LookupError: If there is no picture inside the widget.
+    """
+    view = output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    if view is None:
+        return
+    image = next(
+        (model for model in inside(view["model_id"], models) if "ImageModel" in model.values()),
+        None,
+    )
+    buffers = image["buffers"] if image else []
+    picture = next((buffer["data"] for buffer in buffers if buffer["path"] == ["value"]), None)
+    if picture is None:
+        raise LookupError(view["model_id"])
+    text = output.data["text/plain"]
+    output.data = NotebookNode({"image/png": picture, "text/plain": text})
+    output.metadata = NotebookNode({"image/png": {"alt": text}})
+
+
+def inside(model_id: str, models: dict) -> Iterator[dict]:
+    """Yield the state of a widget, and of each widget below it, from the notebook's widget state.
+
+    Args:
+        model_id: The widget's model.
+        models: Model id → model.
+    """
+    model = models[model_id]
+    yield {**model["state"], "buffers": model.get("buffers", [])}
+    for child in model["state"].get("children", []):
+        yield from inside(child.removeprefix("IPY_MODEL_"), models)
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write `notebook` with the same bytes on every system."""
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+
+
+def table(costs: dict[Path, Cost]) -> str:
+    """Return the Markdown table of what notebooks cost, under a line that says on what machine."""
+    import torch
+
+    lines = [
+        f"Measured on {os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}; "
+        f"threads: {kernel_variables()['OMP_NUM_THREADS']}. "
+        "By `python course.py run --publish`.",
+        "",
+        "| notebook | run time | CPU time | peak memory |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for path, cost in costs.items():
+        name = path.relative_to(ROOT).as_posix().removeprefix("notebooks/")
+        lines.append(
+            f"| {name} | {cost.seconds:.0f} s | {cost.cpu_seconds:.0f} s "
+            f"| {cost.peak_bytes / 1e9:.2f} GB |"
+        )
+    return "\n".join(lines)
+
+
+def publish(text: str, readme: Path) -> None:
+    """Put `text` between the two marks in `readme`.
+
+    Raises:
+        SystemExit: If the marks are not there.
+    """
+    old = readme.read_text(encoding="utf-8")
+    if not all(mark in old for mark in MARKS):
+        sys.exit(f"{readme.name} has no place for the table: it needs {MARKS[0]} … {MARKS[1]}")
+    before, after = old.split(MARKS[0])[0], old.split(MARKS[1])[1]
+    new = f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}"
+    readme.write_text(new, encoding="utf-8", newline="\n")
+
+
+def chosen(names: list[str]) -> list[Path]:
+    """Return the notebooks that `names` mean: paths from the course's folder, or starts of names.
+
+    Raises:
+        SystemExit: If a name means none.
+    """
+    found = []
+    for name in names:
+        exact = (ROOT / name).resolve()
+        matches = [path for path in notebooks() if path == exact or path.name.startswith(name)]
+        if not matches:
+            sys.exit(f"There is no notebook {name!r} in {', '.join(FOLDERS)}.")
+        found += [path for path in matches if path not in found]
+    return found
+
+
+def main() -> None:
+    """Run what the command line names, and exit with 1 if a notebook failed."""
+    parser = argparse.ArgumentParser(
+        prog="course.py run", description="Execute notebooks in place, and measure what they cost."
+    )
+    parser.add_argument("notebook", nargs="*", help="a path, or the start of a file name (02)")
+    parser.add_argument("--publish", action="store_true", help="write the table into README.md")
+    arguments = parser.parse_args()
+    if arguments.publish and arguments.notebook:
+        parser.error("--publish needs the whole table: name no notebook")
+    costs, failed = {}, False
+    for path in chosen(arguments.notebook) if arguments.notebook else notebooks():
+        print(f"{path.relative_to(ROOT)} ...", flush=True)
+        try:
+            notebook, costs[path] = execute(path)
+            normalise(notebook)
+        except NotebookError as error:
+            failed = True
+            print(f"{path.relative_to(ROOT)} is left as it was: {error}", file=sys.stderr)
+        else:
+            write(notebook, path)
+    print("\n" + table(costs))
+    if failed:
+        sys.exit(1)
+    if arguments.publish:
+        publish(table(costs), ROOT / "README.md")
+
+
+if __name__ == "__main__":
+    main()
