@@ -168,7 +168,7 @@ def plot_digits(images: Tensor, titles: list[str], *, ax: Axes | None = None) ->
     ax = _axes(ax)
     for i, (image, title) in enumerate(zip(to_numpy(images), titles, strict=True)):
         ax.imshow(image, cmap="gray_r", extent=(9 * i, 9 * i + 8, 0, 8), vmin=0, vmax=1)
-        ax.text(9 * i + 4, -0.8, title, ha="center", va="top", fontsize=11)
+        ax.text(9 * i + 4, -0.8, title, ha="center", va="top", fontsize=13)
     ax.set(xlim=(-0.5, 9 * len(titles) - 0.5), ylim=(-3.4, 8.5), xticks=[], yticks=[], aspect="equal")
     ax.grid(False)
     ax.spines[:].set_visible(False)
@@ -207,15 +207,16 @@ def plot_course_map(current: int) -> Axes:
     Returns:
         The axis.
     """
-    figure, ax = plt.subplots(figsize=(9, 1.15))
+    figure, ax = plt.subplots(figsize=(9, 1.3))
     ax.plot([0, len(LESSONS) - 1], [0, 0], color="#B8B8B8", linewidth=2, linestyle="-", zorder=1)
     for i, name in enumerate(LESSONS):
         here = i == current
         ax.plot(i, 0, "o", ms=24, mfc=COLORS["blue"] if here else "white", mec=COLORS["blue"], mew=2, zorder=2)
         ink = "white" if here else COLORS["blue"]
         ax.text(i, -0.02, f"{i:02d}", ha="center", va="center", color=ink, fontsize=11, weight="bold", zorder=3)
-        ax.text(i, -1.1, name, ha="center", va="top", fontsize=10.5, weight="bold" if here else "normal")
-    ax.set(xlim=(-0.6, len(LESSONS) - 0.4), ylim=(-2.1, 0.9))
+        label = name.replace(" ", "\n")
+        ax.text(i, -1.0, label, ha="center", va="top", fontsize=11, weight="bold" if here else "normal")
+    ax.set(xlim=(-0.6, len(LESSONS) - 0.4), ylim=(-2.9, 0.9))
     ax.set_axis_off()
     return ax
 

@@ -1,0 +1,8 @@
+"""Interactive explorers, one for each idea that is best understood by moving a slider."""
+
+from ntk_helpers.explore._explorer import Explorer
+from ntk_helpers.explore.lesson_00 import forecast_and_training
+from ntk_helpers.explore.lesson_01 import step_size
+from ntk_helpers.explore.lesson_02 import push_on_curve, push_on_digit
+
+__all__ = ["Explorer", "forecast_and_training", "push_on_curve", "push_on_digit", "step_size"]
