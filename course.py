@@ -66,8 +66,7 @@ def test(arguments):
     # Several kernels share the cores, and the matrices are small: more threads only get in the way.
     variables = dict(os.environ)
     variables.setdefault("OMP_NUM_THREADS", "1")
-    # loadscope keeps the cells of a notebook together, in one kernel.
-    workers = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
+    workers = ["-n", "auto", "--maxprocesses", "4"]
     return call([environment(), "-m", "pytest", *workers, *arguments], variables)
 
 

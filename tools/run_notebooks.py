@@ -67,10 +67,12 @@ def notebooks() -> list[Path]:
 def kernel_variables() -> dict[str, str]:
     """Return the environment in which notebooks are run, here and by the tests.
 
-    Without progress bars, whose output tells times; and with one thread, unless the caller has
-    set another number: the matrices are small, and several kernels may share the cores.
+    Without progress bars, whose output tells times; with figures in the notebook, as in
+    JupyterLab; and with one thread, unless the caller has set another number: the matrices are
+    small, and several kernels may share the cores.
     """
-    return {"OMP_NUM_THREADS": "1", **os.environ, "TQDM_DISABLE": "1"}
+    fixed = {"TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    return {"OMP_NUM_THREADS": "1", **os.environ, **fixed}
 
 
 def execute(path: Path, *, folder: Path | None = None) -> tuple[NotebookNode, Cost]:
