@@ -1,0 +1,103 @@
+"""Report whether this machine can run the course, or what to mend: `python -m ntk_helpers`."""
+
+import platform
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from ntk_helpers.device import FLOORS, best_device
+from ntk_helpers.empirical import empirical_ntk
+from ntk_helpers.networks import MLP
+
+MEMORY_NEEDED = 1.0  # GB: the most that a notebook takes
+
+
+def main() -> int:
+    """Print the report; return 0 if all is well, else 1."""
+    findings = [
+        check_python(),
+        *(check_package(name, floor) for name, floor in FLOORS.items()),
+        check_jupyter(),
+        check_memory(),
+        (f"device        {device_name()}", ""),
+        check_kernel(),
+    ]
+    for line, _ in findings:
+        print(line)
+    problems = [remedy for _, remedy in findings if remedy]
+    print("\nTo mend: " + "\n         ".join(problems) if problems else "\nReady.")
+    return 1 if problems else 0
+
+
+# Each check returns a line for the report, and what to do about it: "" where all is well.
+
+
+def check_python() -> tuple[str, str]:
+    """Check the version of Python."""
+    remedy = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
+    return f"Python        {platform.python_version()}", remedy
+
+
+def check_package(name: str, floor: str) -> tuple[str, str]:
+    """Check that a package is there, in the version `floor` or a newer one."""
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return f"{name:13} missing", f'pip install "{name}>={floor}"'
+    remedy = "" if numbers(found) >= numbers(floor) else f'pip install --upgrade "{name}>={floor}"'
+    return f"{name:13} {found} (the course needs {floor} or newer)", remedy
+
+
+def check_jupyter() -> tuple[str, str]:
+    """Look for JupyterLab, which only those need who read the notebooks on this machine."""
+    try:
+        return f"JupyterLab    {version('jupyterlab')}", ""
+    except PackageNotFoundError:
+        return 'JupyterLab    missing: pip install "jupyterlab>=4.2", or open them elsewhere', ""
+
+
+def check_memory() -> tuple[str, str]:
+    """Check that the largest notebook would fit into memory."""
+    try:
+        import psutil  # comes with the kernel of Jupyter
+    except ImportError:
+        return "free memory   unknown (it is psutil that tells)", ""
+    free = psutil.virtual_memory().available / 1e9
+    remedy = (
+        "" if free >= MEMORY_NEEDED else f"close something: a notebook takes {MEMORY_NEEDED} GB"
+    )
+    return f"free memory   {free:.1f} GB (a notebook takes up to {MEMORY_NEEDED} GB)", remedy
+
+
+def check_kernel() -> tuple[str, str]:
+    """Compute a tangent kernel on the device: it must be symmetric and positive semi-definite."""
+    model = MLP(2, 64, seed=0, device=best_device(), dtype=torch.float32)
+    x = torch.linspace(-1, 1, 16).reshape(8, 2).to(best_device())
+    kernel = empirical_ntk(model, x, outputs="trace").cpu().double()
+    smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]]
+    symmetric = torch.allclose(kernel, kernel.T, rtol=1e-5)
+    if symmetric and smallest > -1e-5 * largest:
+        return "self-test     a tangent kernel is symmetric and positive semi-definite", ""
+    return "self-test     a tangent kernel is wrong", "re-install torch: it computes wrong numbers"
+
+
+def device_name() -> str:
+    """Return the device that notebooks will use, with the name of the GPU."""
+    device = best_device()
+    return f"cuda, {torch.cuda.get_device_name()}" if device.type == "cuda" else device.type
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Return the leading three numbers of a version, which compare as versions do.
+
+    Example:
+        >>> numbers("2.13.0+cpu") > numbers("2.9")
+        True
+    """
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""The environment report says "Ready." where all is well, and otherwise what to mend."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from ntk_helpers import __main__ as report
+from ntk_helpers.device import FLOORS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_a_healthy_environment_is_ready():
+    done = subprocess.run(
+        [sys.executable, "-m", "ntk_helpers"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "Ready."
+    for name in FLOORS:
+        assert re.search(rf"^{name} +\d", done.stdout, flags=re.MULTILINE)
+
+
+def test_floors_are_those_of_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = dict(requirement.split(" >=") for requirement in project["dependencies"])
+    assert asked == FLOORS
+
+
+def test_a_missing_package_is_to_be_installed(monkeypatch, capsys):
+    monkeypatch.setitem(report.FLOORS, "no-such-package", "1.0")
+    assert report.main() == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == 'To mend: pip install "no-such-package>=1.0"'
+
+
+def test_an_old_package_is_to_be_upgraded(monkeypatch, capsys):
+    monkeypatch.setitem(report.FLOORS, "torch", "99.1")
+    assert report.main() == 1
+    assert capsys.readouterr().out.endswith('To mend: pip install --upgrade "torch>=99.1"\n')
+
+
+def test_short_memory_is_reported(monkeypatch):
+    memory = type("Memory", (), {"available": 0.3e9})
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    line, remedy = report.check_memory()
+    assert "0.3 GB" in line
+    assert remedy.startswith("close")
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor([[1.0, 2.0], [0.0, 1.0]]), -torch.eye(2)])
+def test_a_wrong_kernel_is_found_out(monkeypatch, wrong):
+    monkeypatch.setattr(report, "empirical_ntk", lambda *_, **__: wrong)
+    _, remedy = report.check_kernel()
+    assert "torch" in remedy
+
+
+def test_versions_compare_as_numbers():
+    assert report.numbers("2.9") < report.numbers("2.11.0+cpu")
+    assert report.numbers("3.10") <= report.numbers("3.10.0")
