@@ -74,7 +74,7 @@ def check_memory() -> tuple[str, str]:
 def check_kernel() -> tuple[str, str]:
     """Compute a tangent kernel on the device: it must be symmetric and positive semi-definite."""
     model = MLP(2, 64, seed=0, device=best_device(), dtype=torch.float32)
-    x = torch.linspace(-1, 1, 16).reshape(8, 2).to(best_device())
+    x = torch.linspace(-1, 1, 16, dtype=torch.float32).reshape(8, 2).to(best_device())
     kernel = empirical_ntk(model, x, outputs="trace").cpu().double()
     smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]]
     symmetric = torch.allclose(kernel, kernel.T, rtol=1e-5)
