@@ -1,4 +1,4 @@
-"""The course's figures: each function draws values on an axis; `show` displays a figure with its description."""
+"""The course's figures: each function draws on an axis; `show` displays with a description."""
 
 import base64
 import io
@@ -41,7 +41,7 @@ def png(figure: Figure, *, dpi: int = 100) -> bytes:
 
 
 def show(figure: Figure, *, alt: str) -> None:
-    """Display `figure` once, with `alt` as its description for readers who cannot see it, and close it.
+    """Display `figure`, with `alt` as its description for who cannot see it, and close it.
 
     Args:
         figure: A matplotlib figure.
@@ -55,7 +55,8 @@ def show(figure: Figure, *, alt: str) -> None:
 
     if not isinstance(figure, Figure):
         raise TypeError(
-            f"show needs a matplotlib Figure; got {type(figure).__name__}. An Axes knows its figure: ax.figure."
+            f"show needs a matplotlib Figure; got {type(figure).__name__}. "
+            f"An Axes knows its figure: ax.figure."
         )
     if not alt.strip():
         raise ValueError("alt is empty: say in a sentence what the figure shows.")
@@ -93,7 +94,9 @@ def plot_curves(x: Tensor, curves: dict[str, Tensor], *, ax: Axes | None = None)
     return ax
 
 
-def plot_points(x: Tensor, y: Tensor, *, label: str = "training points", ax: Axes | None = None) -> Axes:
+def plot_points(
+    x: Tensor, y: Tensor, *, label: str = "training points", ax: Axes | None = None
+) -> Axes:
     """Draw data points as black dots above everything else.
 
     Args:
@@ -106,7 +109,9 @@ def plot_points(x: Tensor, y: Tensor, *, label: str = "training points", ax: Axe
         The axis.
     """
     ax = _axes(ax)
-    ax.plot(to_numpy(x).reshape(-1), to_numpy(y).reshape(-1), "o", color="black", label=label, zorder=5)
+    ax.plot(
+        to_numpy(x).reshape(-1), to_numpy(y).reshape(-1), "o", color="black", label=label, zorder=5
+    )
     return ax
 
 
@@ -169,7 +174,9 @@ def plot_digits(images: Tensor, titles: list[str], *, ax: Axes | None = None) ->
     for i, (image, title) in enumerate(zip(to_numpy(images), titles, strict=True)):
         ax.imshow(image, cmap="gray_r", extent=(9 * i, 9 * i + 8, 0, 8), vmin=0, vmax=1)
         ax.text(9 * i + 4, -0.8, title, ha="center", va="top", fontsize=13)
-    ax.set(xlim=(-0.5, 9 * len(titles) - 0.5), ylim=(-3.4, 8.5), xticks=[], yticks=[], aspect="equal")
+    ax.set(
+        xlim=(-0.5, 9 * len(titles) - 0.5), ylim=(-3.4, 8.5), xticks=[], yticks=[], aspect="equal"
+    )
     ax.grid(False)
     ax.spines[:].set_visible(False)
     return ax
@@ -191,8 +198,12 @@ def plot_contours(function, *, x_range, y_range, ax: Axes | None = None) -> Axes
     first, second = torch.linspace(*x_range, 81), torch.linspace(*y_range, 81)
     grid = torch.cartesian_prod(first, second)
     values = to_numpy(function(grid)).reshape(81, 81).T
-    levels = values.min() + (values.max() - values.min()) * (torch.linspace(0.03, 1, 12).numpy() ** 2)
-    ax.contour(to_numpy(first), to_numpy(second), values, levels=levels, colors="#B8B8B8", linewidths=1)
+    levels = values.min() + (values.max() - values.min()) * (
+        torch.linspace(0.03, 1, 12).numpy() ** 2
+    )
+    ax.contour(
+        to_numpy(first), to_numpy(second), values, levels=levels, colors="#B8B8B8", linewidths=1
+    )
     ax.set(xlim=x_range, ylim=y_range)
     ax.grid(False)
     return ax
@@ -207,15 +218,36 @@ def plot_course_map(current: int) -> Axes:
     Returns:
         The axis.
     """
-    figure, ax = plt.subplots(figsize=(9, 1.3))
+    ax = plt.figure(figsize=(9, 1.3)).subplots()
     ax.plot([0, len(LESSONS) - 1], [0, 0], color="#B8B8B8", linewidth=2, linestyle="-", zorder=1)
     for i, name in enumerate(LESSONS):
         here = i == current
-        ax.plot(i, 0, "o", ms=24, mfc=COLORS["blue"] if here else "white", mec=COLORS["blue"], mew=2, zorder=2)
+        ax.plot(
+            i,
+            0,
+            "o",
+            ms=24,
+            mfc=COLORS["blue"] if here else "white",
+            mec=COLORS["blue"],
+            mew=2,
+            zorder=2,
+        )
         ink = "white" if here else COLORS["blue"]
-        ax.text(i, -0.02, f"{i:02d}", ha="center", va="center", color=ink, fontsize=11, weight="bold", zorder=3)
+        ax.text(
+            i,
+            -0.02,
+            f"{i:02d}",
+            ha="center",
+            va="center",
+            color=ink,
+            fontsize=11,
+            weight="bold",
+            zorder=3,
+        )
         label = name.replace(" ", "\n")
-        ax.text(i, -1.0, label, ha="center", va="top", fontsize=11, weight="bold" if here else "normal")
+        ax.text(
+            i, -1.0, label, ha="center", va="top", fontsize=11, weight="bold" if here else "normal"
+        )
     ax.set(xlim=(-0.6, len(LESSONS) - 0.4), ylim=(-2.9, 0.9))
     ax.set_axis_off()
     return ax
@@ -223,5 +255,9 @@ def plot_course_map(current: int) -> Axes:
 
 def show_course_map(current: int) -> None:
     """Display the map of the course with lesson `current` marked."""
-    place = f"Lesson {current:02d}, {LESSONS[current]}, of the eight lessons: " + ", ".join(LESSONS) + "."
+    place = (
+        f"Lesson {current:02d}, {LESSONS[current]}, of the eight lessons: "
+        + ", ".join(LESSONS)
+        + "."
+    )
     show(plot_course_map(current).figure, alt=place)

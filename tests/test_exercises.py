@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from ntk_helpers import exercises
-from ntk_helpers.exercises import _judge
-from ntk_helpers.exercises import lesson_00, lesson_01, lesson_02
+from ntk_helpers.exercises import _judge, lesson_00, lesson_01, lesson_02
 
-CHECKERS = {name: getattr(exercises, name) for name in exercises.__all__ if name.startswith("check_")}
-
+CHECKERS = {
+    name: getattr(exercises, name) for name in exercises.__all__ if name.startswith("check_")
+}
 
 
 def _material(name, monkeypatch):

@@ -1,4 +1,4 @@
-"""Checkers for the exercises: each names the likely mistake and never raises on a learner's error."""
+"""Checkers for the exercises: each names the likely mistake and never raises an error."""
 
 from ntk_helpers.exercises._judge import Feedback
 from ntk_helpers.exercises.lesson_00 import check_flow_time, check_loss_gradient, check_mse_rate

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 
-
 @dataclass(frozen=True)
 class Feedback:
     """What a checker says; a notebook shows its message.
@@ -25,7 +24,9 @@ class Feedback:
         return self.message
 
 
-NOT_ATTEMPTED = Feedback(False, "… Not attempted yet: replace the ... by your answer and run the cell again.")
+NOT_ATTEMPTED = Feedback(
+    False, "… Not attempted yet: replace the ... by your answer and run the cell again."
+)
 
 
 def judge(
@@ -35,7 +36,7 @@ def judge(
     mistakes: dict[str, Callable],
     praise: str,
 ) -> Feedback:
-    """Compare the learner's function with `truth` on every case, and with each classic mistake when it differs.
+    """Compare the learner's function with `truth`, and where it differs with each classic mistake.
 
     Args:
         answer: The learner's function, or ... as long as nothing was attempted.
@@ -50,7 +51,9 @@ def judge(
     if answer is ...:
         return NOT_ATTEMPTED
     if not callable(answer):
-        return _wrong(f"give the function itself, not {type(answer).__name__!r}: check_…(my_function).")
+        return _wrong(
+            f"give the function itself, not {type(answer).__name__!r}: check_…(my_function)."
+        )
     results = []
     for case in cases:
         try:
@@ -74,7 +77,9 @@ def judge(
     for result, wanted in zip(results, expected, strict=True):
         if result.shape != wanted.shape:
             return _wrong(f"expected shape {tuple(wanted.shape)}, got {tuple(result.shape)}.")
-    return _wrong(f"on a test input the answer is {_brief(expected[0])}, yours is {_brief(results[0])}.")
+    return _wrong(
+        f"on a test input the answer is {_brief(expected[0])}, yours is {_brief(results[0])}."
+    )
 
 
 def _wrong(hint: str) -> Feedback:

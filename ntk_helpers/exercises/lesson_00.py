@@ -12,7 +12,9 @@ def check_flow_time(answer: Callable) -> Feedback:
         [(0.05, 400), (2.0, 30)],
         lambda rate, steps: rate * steps,
         {
-            "that is the number of steps. Time also counts how long each step is: t = η k.": lambda rate, steps: steps,
+            "that is the number of steps. Time also counts how long each step is: t = η k.": lambda rate, steps: (
+                steps
+            ),
             "you divided. A larger learning rate goes further in the same number of steps.": lambda rate, steps: (
                 steps / rate
             ),
@@ -35,7 +37,9 @@ def check_loss_gradient(answer: Callable) -> Feedback:
             "there is a 2 too much. The loss has ½ (f − y)², torch's MSELoss has no ½.": lambda f, y: (
                 2 * (f - y) / len(f)
             ),
-            "that is one number; the gradient has one entry for each point.": lambda f, y: (f - y).mean(),
+            "that is one number; the gradient has one entry for each point.": lambda f, y: (
+                f - y
+            ).mean(),
         },
         "This vector is what the kernel will multiply.",
     )
@@ -48,9 +52,15 @@ def check_mse_rate(answer: Callable) -> Feedback:
         [(0.1, 1), (0.3, 10)],
         lambda rate, outputs: 2 * rate / outputs,
         {
-            "you went the other way, from the course's loss to MSELoss.": lambda rate, outputs: rate * outputs / 2,
-            "MSELoss divides by the number of outputs as well as by N.": lambda rate, outputs: 2 * rate,
-            "MSELoss has no ½, so its gradient is twice as long.": lambda rate, outputs: rate / outputs,
+            "you went the other way, from the course's loss to MSELoss.": lambda rate, outputs: (
+                rate * outputs / 2
+            ),
+            "MSELoss divides by the number of outputs as well as by N.": lambda rate, outputs: (
+                2 * rate
+            ),
+            "MSELoss has no ½, so its gradient is twice as long.": lambda rate, outputs: (
+                rate / outputs
+            ),
         },
         "With one output, MSELoss at rate η walks like the course's loss at 2η.",
     )

@@ -20,7 +20,9 @@ def check_gradient_step(answer: Callable) -> Feedback:
         [(*draws((4,), (4,)), 0.1), (*draws((2, 3), (2, 3), seed=1), 0.7)],
         lambda theta, gradient, rate: theta - rate * gradient,
         {
-            "the sign: descent subtracts the gradient.": lambda theta, gradient, rate: theta + rate * gradient,
+            "the sign: descent subtracts the gradient.": lambda theta, gradient, rate: (
+                theta + rate * gradient
+            ),
             "the learning rate is missing.": lambda theta, gradient, rate: theta - gradient,
             "that is the change; the parameters after the step are θ plus the change.": lambda theta, gradient, rate: (
                 -rate * gradient
@@ -46,7 +48,9 @@ def check_largest_rate(answer: Callable) -> Feedback:
             "the trace is the sum of the eigenvalues; only the largest one counts.": lambda hessian: (
                 2 / hessian.trace()
             ),
-            "you inverted it: the limit is 2 divided by λ_max.": lambda hessian: torch.linalg.eigvalsh(hessian)[-1] / 2,
+            "you inverted it: the limit is 2 divided by λ_max.": lambda hessian: (
+                torch.linalg.eigvalsh(hessian)[-1] / 2
+            ),
         },
         "|1 − ηλ| < 1 for every eigenvalue, and λ_max is the first to break it.",
     )
@@ -57,7 +61,10 @@ def check_descent_on_quadratic(answer: Callable) -> Feedback:
     cases = [(h, *draws((len(h),), seed=2), 0.1, 7) for h in _hessians()]
 
     def power(hessian, theta, rate, steps):
-        return torch.linalg.matrix_power(torch.eye(len(hessian)).to(hessian) - rate * hessian, steps) @ theta
+        return (
+            torch.linalg.matrix_power(torch.eye(len(hessian)).to(hessian) - rate * hessian, steps)
+            @ theta
+        )
 
     return judge(
         answer,
@@ -70,8 +77,12 @@ def check_descent_on_quadratic(answer: Callable) -> Feedback:
             "the power is taken entry by entry. A matrix power is torch.linalg.matrix_power.": lambda h, t, rate, k: (
                 (torch.eye(len(h)).to(h) - rate * h) ** k @ t
             ),
-            "that is one long step of length ηk, not k steps.": lambda h, theta, rate, k: theta - rate * k * h @ theta,
-            "the sign inside the bracket: descent shrinks, I − ηH.": lambda h, theta, rate, k: power(h, theta, -rate, k),
+            "that is one long step of length ηk, not k steps.": lambda h, theta, rate, k: (
+                theta - rate * k * h @ theta
+            ),
+            "the sign inside the bracket: descent shrinks, I − ηH.": lambda h, theta, rate, k: (
+                power(h, theta, -rate, k)
+            ),
         },
         "In the eigenbasis each coordinate is multiplied by (1 − ηλ)^k.",
     )
@@ -94,8 +105,12 @@ def check_order(answer: Callable) -> Feedback:
             "that is the slope without logarithms.": lambda h, error: (
                 ((h - h.mean()) * (error - error.mean())).sum() / (h - h.mean()).square().sum()
             ),
-            "the sign: the error shrinks when the step shrinks, so the slope is positive.": lambda h, e: -slope(h, e),
-            "the axes are swapped: log error goes up, log step goes across.": lambda h, error: slope(error, h),
+            "the sign: the error shrinks when the step shrinks, so the slope is positive.": lambda h, e: (
+                -slope(h, e)
+            ),
+            "the axes are swapped: log error goes up, log step goes across.": lambda h, error: (
+                slope(error, h)
+            ),
         },
         "Order 1: halve the step, halve the error. Order 2: a quarter.",
     )
@@ -108,8 +123,12 @@ def check_loss_velocity(answer: Callable) -> Feedback:
         [tuple(draws((4,))), tuple(draws((3,), seed=1))],
         lambda gradient: -gradient.square().sum(),
         {
-            "the sign: along the flow the loss can only fall.": lambda gradient: gradient.square().sum(),
-            "the square is missing: chain rule gives ∇L · dθ/dt = −∇L · ∇L.": lambda gradient: -gradient.norm(),
+            "the sign: along the flow the loss can only fall.": lambda gradient: (
+                gradient.square().sum()
+            ),
+            "the square is missing: chain rule gives ∇L · dθ/dt = −∇L · ∇L.": lambda gradient: (
+                -gradient.norm()
+            ),
             "sum over parameters, do not average.": lambda gradient: -gradient.square().mean(),
         },
         "It is zero only where the gradient is.",

@@ -37,7 +37,9 @@ def check_push(answer: Callable) -> Feedback:
                 rate * k * (f - y)
             ),
             "the learning rate is missing.": lambda k, f, y, rate: -k * (f - y),
-            "the kernel is missing: how much do x′ and x⁽ⁱ⁾ share?": lambda k, f, y, rate: -rate * (f - y),
+            "the kernel is missing: how much do x′ and x⁽ⁱ⁾ share?": lambda k, f, y, rate: (
+                -rate * (f - y)
+            ),
             "that is the new prediction; the question is how far it moved.": lambda k, f, y, rate: (
                 f - rate * k * (f - y)
             ),
@@ -116,10 +118,16 @@ def check_loss_decay(answer: Callable) -> Feedback:
         cases,
         lambda kernel, g: -g @ kernel @ g / len(g) ** 2,
         {
-            "one 1/N comes from L and another from df/dt: together 1/N².": lambda kernel, g: -g @ kernel @ g / len(g),
+            "one 1/N comes from L and another from df/dt: together 1/N².": lambda kernel, g: (
+                -g @ kernel @ g / len(g)
+            ),
             "both factors 1/N are missing.": lambda kernel, g: -g @ kernel @ g,
-            "the sign: a PSD kernel cannot make the loss grow.": lambda kernel, g: g @ kernel @ g / len(g) ** 2,
-            "the kernel is missing: this is the rate for K = I.": lambda kernel, g: -(g @ g) / len(g) ** 2,
+            "the sign: a PSD kernel cannot make the loss grow.": lambda kernel, g: (
+                g @ kernel @ g / len(g) ** 2
+            ),
+            "the kernel is missing: this is the rate for K = I.": lambda kernel, g: (
+                -(g @ g) / len(g) ** 2
+            ),
         },
         "It is −‖∇_f L‖² measured with the kernel instead of the identity.",
     )

@@ -13,8 +13,8 @@ from ntk_helpers.plots import png
 class Explorer(widgets.VBox):
     """Sliders above a picture; moving one redraws the picture.
 
-    The picture is a plain PNG in `widgets.Image`, so that it works in JupyterLab and on Colab alike. Frames that
-    were drawn once are kept.
+    The picture is a plain PNG in `widgets.Image`, so that it works in JupyterLab and on Colab
+    alike. Frames that were drawn once are kept.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -38,9 +38,9 @@ class Explorer(widgets.VBox):
         """Build the controls and draw the first frame.
 
         Args:
-            about: What can be explored, in under 90 characters; read aloud to those who cannot see the picture.
+            about: What can be explored, in under 90 characters: read to who cannot see the picture.
             draw: Called with one keyword for each control; returns a figure made without pyplot.
-            controls: Keyword → its values in order. The keyword, with "_" as blanks, labels the slider.
+            controls: Keyword → its values in order. The keyword labels the slider, "_" as blank.
             start: Keyword → first value; the middle one where nothing is given.
 
         Raises:
@@ -54,7 +54,9 @@ class Explorer(widgets.VBox):
                 raise ValueError(f"control {name!r} has no values: give at least one.")
             value = (start or {}).get(name, values[len(values) // 2])
             if value not in values:
-                raise ValueError(f"start of {name!r} is {value!r}, which is not one of its values {values}.")
+                raise ValueError(
+                    f"start of {name!r} is {value!r}, which is not one of its values {values}."
+                )
             self._sliders[name] = widgets.SelectionSlider(
                 options=[(_text(v), v) for v in values],
                 value=value,
@@ -112,6 +114,8 @@ def _require_finite(figure: Figure, values: dict) -> None:
     """Raise ValueError if a line or an image of `figure` holds NaN or infinity."""
     for ax in figure.axes:
         drawn = [line.get_ydata() for line in ax.lines] + [image.get_array() for image in ax.images]
-        drawn += [[bar.get_height(), bar.get_width()] for bar in ax.patches if hasattr(bar, "get_height")]
+        drawn += [
+            [bar.get_height(), bar.get_width()] for bar in ax.patches if hasattr(bar, "get_height")
+        ]
         if not all(np.isfinite(np.asarray(numbers, dtype=float)).all() for numbers in drawn):
             raise ValueError(f"the picture for {values} holds a number that is not finite.")

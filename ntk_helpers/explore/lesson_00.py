@@ -12,11 +12,11 @@ from ntk_helpers.dynamics import KernelDynamics
 from ntk_helpers.empirical import empirical_ntk
 from ntk_helpers.explore._explorer import Explorer
 from ntk_helpers.networks import MLP
-from ntk_helpers.plots import COLORS
+from ntk_helpers.plots import COLORS, plot_curves, plot_points
 from ntk_helpers.training import gradient_descent
 
-LEARNING_RATE = 0.02
-STEPS = [0, 25, 50, 100, 250, 500, 1000, 2500, 5000]
+LEARNING_RATE = 0.04
+STEPS = [0, 25, 50, 125, 250, 500, 1250, 2500]
 WIDTHS = [8, 16, 32, 64, 128, 256, 512, 1024]
 
 
@@ -25,7 +25,7 @@ class Run(NamedTuple):
 
     Attributes:
         data: Seven training points.
-        grid: (G,) inputs to look at.
+        grid: (G, 1) inputs to look at.
         trained: (T, G) predictions at the recorded times.
         forecast: (T, G) what the kernel at initialisation says.
     """
@@ -57,7 +57,7 @@ def train_and_forecast(width: int) -> Run:
         observe=lambda model: model(grid)[:, 0],
     )
     forecast = KernelDynamics(kernel, data.y, f0).test(history.time, kernel_grid, f0_grid)
-    return Run(data, grid[:, 0], history.observed, forecast)
+    return Run(data, grid, history.observed, forecast)
 
 
 def draw_forecast(width: int, time: float) -> Figure:
@@ -67,9 +67,9 @@ def draw_forecast(width: int, time: float) -> Figure:
     trained, forecast = run.trained[row], run.forecast[row]
     figure = Figure(figsize=(7.6, 4.2), layout="none")
     ax = figure.add_axes((0.09, 0.14, 0.89, 0.74))
-    ax.plot(run.grid, trained, "-", color=COLORS["sky"], linewidth=6, label="trained")
-    ax.plot(run.grid, forecast, "--", color=COLORS["red"], label="forecast")
-    ax.plot(run.data.x[:, 0], run.data.y, "o", color="black", label="data", zorder=5)
+    plot_curves(run.grid, {"trained": trained, "forecast": forecast}, ax=ax)
+    ax.lines[0].set(color=COLORS["sky"], linewidth=6)
+    plot_points(run.data.x, run.data.y, label="data", ax=ax)
     gap = (trained - forecast).abs().max().item()
     ax.set_title(f"width {width}, t = {time:g}: largest gap {gap:.2f}")
     ax.set(xlabel="input x", ylabel="prediction", ylim=(-7, 5))

@@ -4,7 +4,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ntk_helpers.explore._explorer import Explorer
-from ntk_helpers.plots import COLORS, plot_contours
+from ntk_helpers.plots import COLORS, plot_contours, to_numpy
 
 CURVATURES = torch.tensor([1.0, 10.0], dtype=torch.float64)
 START = torch.tensor([-1.8, 0.8], dtype=torch.float64)
@@ -28,12 +28,32 @@ def draw_descent(learning_rate: float, steps: int) -> Figure:
     left = figure.add_axes((0.09, 0.14, 0.44, 0.76))
     right = figure.add_axes((0.63, 0.14, 0.35, 0.76))
     plot_contours(loss, x_range=(-2.1, 2.1), y_range=(-1.4, 1.4), ax=left)
-    left.plot(*flow.T, "-", color=COLORS["green"], linewidth=5, alpha=0.7, label="flow")
-    left.plot(*descent.T, "o-", color=COLORS["red"], linewidth=1.2, markersize=5, label="descent")
-    left.set(xlabel="θ₁", ylabel="θ₂", title=f"η = {learning_rate:g}, k = {steps}, t = {learning_rate * steps:.3g}")
+    left.plot(*to_numpy(flow).T, "-", color=COLORS["green"], linewidth=5, alpha=0.7, label="flow")
+    left.plot(
+        *to_numpy(descent).T,
+        "o-",
+        color=COLORS["red"],
+        linewidth=1.2,
+        markersize=5,
+        label="descent",
+    )
+    left.set(
+        xlabel="θ₁",
+        ylabel="θ₂",
+        title=f"η = {learning_rate:g}, k = {steps}, t = {learning_rate * steps:.3g}",
+    )
     left.legend(loc="upper right")
-    right.semilogy(time[:, 0] / learning_rate, loss(flow), "-", color=COLORS["green"], linewidth=5, alpha=0.7)
-    right.semilogy(k[:, 0], loss(descent), "o-", color=COLORS["red"], linewidth=1.2, markersize=5)
+    right.semilogy(
+        to_numpy(time) / learning_rate,
+        to_numpy(loss(flow)),
+        "-",
+        color=COLORS["green"],
+        linewidth=5,
+        alpha=0.7,
+    )
+    right.semilogy(
+        to_numpy(k), to_numpy(loss(descent)), "o-", color=COLORS["red"], linewidth=1.2, markersize=5
+    )
     limit = 2 / CURVATURES.max().item()
     word = "below" if learning_rate < limit else "above" if learning_rate > limit else "at"
     right.set(xlabel="step k", title=f"loss: {word} the limit 0.2")
@@ -43,7 +63,7 @@ def draw_descent(learning_rate: float, steps: int) -> Figure:
 
 
 def step_size() -> Explorer:
-    """Return the explorer: learning rate and steps against the flow and the stability limit 2/λ_max = 0.2."""
+    """Return the explorer: learning rate and steps against the flow and the limit 2/λ_max."""
     return Explorer(
         "learning rate and steps of descent against the flow and the limit 2/λ_max",
         draw_descent,

@@ -11,7 +11,7 @@ from ntk_helpers.data import Digits, digits
 from ntk_helpers.empirical import empirical_ntk
 from ntk_helpers.explore._explorer import Explorer
 from ntk_helpers.networks import MLP
-from ntk_helpers.plots import COLORS
+from ntk_helpers.plots import COLORS, plot_curves, to_numpy
 
 PLACE = {"device": "cpu", "dtype": torch.float64}
 GRID = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]
@@ -24,9 +24,10 @@ def curve_network(activation: str) -> MLP:
 
 
 def push(activation: str, point: float, learning_rate: float) -> tuple[Tensor, Tensor]:
-    """Return (actual, predicted) change on the grid, (101,) each, after one step that raises f(point).
+    """Return (actual, predicted) change on the grid, (101,) each, after one push at `point`.
 
-    The step is on ℓ = ½ (f − y)² with the target y one above f, so that −∇_f ℓ = 1 and the prediction is η K.
+    The push is a step of descent on ℓ = ½ (f − y)² with the target y one above f. So −∇_f ℓ = 1,
+    and the kernel predicts η K.
     """
     network = copy.deepcopy(curve_network(activation))
     x = torch.tensor([[point]], **PLACE)
@@ -46,12 +47,14 @@ def draw_push_on_curve(point: float, learning_rate: float, activation: str) -> F
     actual, predicted = push(activation, point, learning_rate)
     figure = Figure(figsize=(7.6, 4.2), layout="none")
     ax = figure.add_axes((0.12, 0.14, 0.86, 0.74))
-    ax.plot(GRID[:, 0], actual, "-", color=COLORS["sky"], linewidth=6, label="actual change")
-    ax.plot(GRID[:, 0], predicted, "--", color=COLORS["red"], label="η K(x′, x)")
+    plot_curves(GRID, {"actual change": actual, "η K(x′, x)": predicted}, ax=ax)
+    ax.lines[0].set(color=COLORS["sky"], linewidth=6)
     ax.axvline(point, color="black", linewidth=1.2, linestyle=":")
     at_point = (actual - predicted).abs().max() / predicted.abs().max()
     ax.set_title(f"pushed up at x = {point:g}, {activation}: error {100 * at_point:.1f} %")
-    ax.set(xlabel="input x′", ylabel="change of f(x′)", ylim=(min(0, actual.min() * 1.1), None))
+    ax.set(
+        xlabel="input x′", ylabel="change of f(x′)", ylim=(min(0, 1.1 * actual.min().item()), None)
+    )
     ax.legend(loc="upper left")
     return figure
 
@@ -86,13 +89,22 @@ def draw_push_on_digit(digit: int, example: int, depth: int) -> Figure:
     figure = Figure(figsize=(9.6, 4.0), layout="none")
     left = figure.add_axes((0.02, 0.2, 0.2, 0.6))
     right = figure.add_axes((0.31, 0.15, 0.67, 0.73))
-    left.imshow(data.image[row], cmap="gray_r")
+    left.imshow(to_numpy(data.image[row]), cmap="gray_r")
     left.set(xticks=[], yticks=[], title="pushed up")
     others = torch.arange(100) != row
-    right.plot(data.label[others], share[others], "o", color=COLORS["sky"], alpha=0.8, markersize=6)
-    means = [share[others & (data.label == c)].mean() for c in range(10)]
+    right.plot(
+        to_numpy(data.label[others]),
+        to_numpy(share[others]),
+        "o",
+        color=COLORS["sky"],
+        alpha=0.8,
+        markersize=6,
+    )
+    means = [share[others & (data.label == c)].mean().item() for c in range(10)]
     right.plot(range(10), means, "_", color=COLORS["red"], markersize=26, markeredgewidth=4)
-    right.set(xlabel="class of the other digit (bar: mean)", xticks=range(10), ylabel="share of the push")
+    right.set(
+        xlabel="class of the other digit (bar: mean)", xticks=range(10), ylabel="share of the push"
+    )
     right.set_title("how far every other digit moves along")
     right.set_ylim(0, 1.05)
     return figure

@@ -1,0 +1,101 @@
+"""Every explorer draws every frame; the numbers behind the pictures are right."""
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import ntk_helpers as ntk
+from ntk_helpers import explore
+from ntk_helpers.explore import lesson_00, lesson_01, lesson_02
+
+EXPLORERS = [name for name in explore.__all__ if name != "Explorer"]
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_every_value_of_every_control_draws_a_finite_picture(name):
+    explorer = getattr(explore, name)()
+    values = sum(len(slider.options) for slider in explorer.children[:-1])
+    assert explorer.sweep() > values / 2
+    assert len(repr(explorer)) < 110
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_moving_each_slider_changes_the_picture(name):
+    explorer = getattr(explore, name)()
+    *sliders, image = explorer.children
+    for slider in sliders:
+        before = image.value
+        slider.value = next(v for _, v in reversed(slider.options) if v != slider.value)
+        assert image.value.startswith(b"\x89PNG")
+        assert image.value != before, slider.description
+
+
+def _flat(height):
+    figure = Figure()
+    figure.subplots().plot([0, 1], [height, height])
+    return figure
+
+
+def test_a_picture_that_is_not_finite_is_refused():
+    explorer = explore.Explorer("heights", _flat, {"height": [0.0, 1.0]})
+    with pytest.raises(ValueError, match=r"\{'height': nan\} holds a number that is not finite"):
+        explorer.frame(height=float("nan"))
+
+
+def test_a_frame_is_drawn_once():
+    drawn = []
+
+    def draw(height):
+        drawn.append(height)
+        return _flat(height)
+
+    explorer = explore.Explorer("heights", draw, {"height": [0.0, 1.0]})
+    explorer.sweep()
+    explorer.sweep()
+    assert sorted(drawn) == [0.0, 1.0]
+
+
+def test_a_control_needs_values_and_a_start_among_them():
+    with pytest.raises(ValueError, match="control 'height' has no values: give at least one"):
+        explore.Explorer("heights", _flat, {"height": []})
+    with pytest.raises(ValueError, match="start of 'height' is 3, which is not one of its values"):
+        explore.Explorer("heights", _flat, {"height": [0.0, 1.0]}, start={"height": 3})
+
+
+def test_the_forecast_gets_better_with_width():
+    gaps = {}
+    for width in [16, 1024]:
+        run = lesson_00.train_and_forecast(width)
+        gaps[width] = (run.trained - run.forecast)[-1].abs().max() / run.trained.abs().max()
+    assert gaps[1024] < 0.02 < gaps[16]
+
+
+def test_descent_in_the_explorer_is_descent():
+    theta = lesson_01.START.clone().requires_grad_()
+    for _ in range(5):
+        (gradient,) = torch.autograd.grad(lesson_01.loss(theta), theta)
+        theta = (theta - 0.15 * gradient).detach().requires_grad_()
+    expected = (1 - 0.15 * lesson_01.CURVATURES) ** 5 * lesson_01.START
+    assert torch.allclose(theta, expected)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu", "tanh", "sin"])
+def test_a_small_push_moves_the_curve_as_the_kernel_says(activation):
+    actual, predicted = lesson_02.push(activation, 0.4, 1e-3)
+    assert (actual - predicted).abs().max() < 0.02 * predicted.abs().max()
+    other = lesson_02.push(activation, -0.6, 1e-3)[0]
+    assert (actual - other).abs().max() > 0.1 * predicted.abs().max()
+
+
+def test_the_explored_digits_are_ordered_as_the_sliders_say():
+    data, kernel = lesson_02.digit_kernel(1)
+    assert torch.equal(data.label, torch.arange(10).repeat_interleave(10))
+    assert kernel.shape == (100, 100)
+
+
+def test_explorers_leave_the_global_generator_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    ntk.explore.push_on_curve()
+    assert torch.equal(torch.rand(1), expected)

@@ -1,0 +1,93 @@
+"""Figures draw what they are given, describe themselves, and are the same on every run."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from ntk_helpers import plots
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """Collect what is handed to IPython's display."""
+    seen = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, raw, metadata: seen.append((data, metadata))
+    )
+    return seen
+
+
+def test_show_writes_the_alternative_text_and_closes_the_figure(displayed):
+    figure, _ = plt.subplots(figsize=(5, 3))
+    plots.show(figure, alt="A flat line.")
+    ((data, metadata),) = displayed
+    assert metadata["image/png"] == {"alt": "A flat line.", "width": 500}
+    assert data["text/plain"] == "A flat line."
+    assert not plt.fignum_exists(figure.number)
+
+
+def test_show_refuses_what_is_no_figure_and_an_empty_description():
+    figure, ax = plt.subplots()
+    with pytest.raises(TypeError, match=re.escape("An Axes knows its figure: ax.figure")):
+        plots.show(ax, alt="text")
+    with pytest.raises(ValueError, match="alt is empty: say in a sentence"):
+        plots.show(figure, alt="  ")
+
+
+def test_a_figure_gives_the_same_bytes_twice():
+    def draw():
+        return plots.plot_curves(torch.linspace(0, 1, 5), {"line": torch.arange(5.0)}).figure
+
+    assert plots.png(draw()) == plots.png(draw())
+
+
+def test_curves_and_points_hold_the_values():
+    x = torch.linspace(0, 1, 4)[:, None].requires_grad_()
+    ax = plots.plot_curves(x, {"a": x.square(), "b": x[:, 0]})
+    plots.plot_points(x, 2 * x, ax=ax)
+    first, second, dots = ax.lines
+    expected = x.detach().numpy()[:, 0]
+    np.testing.assert_allclose(first.get_ydata(), expected**2)
+    np.testing.assert_allclose(second.get_ydata(), expected)
+    np.testing.assert_allclose(dots.get_ydata(), 2 * expected)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_the_guide_of_a_scaling_plot_has_its_slope_and_meets_the_last_point():
+    size = torch.tensor([0.4, 0.2, 0.1])
+    dots, guide = plots.plot_scaling(size, 3 * size**2, order=2).lines
+    np.testing.assert_allclose(guide.get_ydata(), dots.get_ydata(), rtol=1e-5)
+
+
+def test_a_matrix_is_white_at_zero():
+    ax = plots.plot_matrix(torch.tensor([[2.0, 0.0], [-1.0, 0.5]]))
+    image = ax.images[0]
+    assert image.norm.vmin == -image.norm.vmax == -2
+    np.testing.assert_allclose(image.cmap(image.norm(0.0))[:3], 1, atol=0.05)
+    assert plots.plot_matrix(torch.zeros(2, 2)).images[0].norm.vmax == 1
+
+
+def test_digits_need_a_title_each():
+    ax = plots.plot_digits(torch.zeros(2, 8, 8), ["a", "b"])
+    assert [text.get_text() for text in ax.texts] == ["a", "b"]
+    with pytest.raises(ValueError, match="zip"):
+        plots.plot_digits(torch.zeros(2, 8, 8), ["a"])
+
+
+def test_contours_are_those_of_the_function():
+    ax = plots.plot_contours(lambda p: p[:, 0], x_range=(0, 1), y_range=(0, 2))
+    assert ax.get_xlim() == (0, 1)
+    assert ax.get_ylim() == (0, 2)
+    for path in ax.collections[0].get_paths():
+        if len(path.vertices):
+            assert np.ptp(path.vertices[:, 0]) < 1e-6
+
+
+@pytest.mark.parametrize("current", range(8))
+def test_the_map_marks_one_lesson(current, displayed):
+    plots.show_course_map(current)
+    ((_, metadata),) = displayed
+    assert f"Lesson {current:02d}, {plots.LESSONS[current]}," in metadata["image/png"]["alt"]
