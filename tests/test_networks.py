@@ -266,3 +266,9 @@ def test_points_of_another_kind_are_refused():
         model(torch.ones(2, 3, dtype=torch.float32))
     with pytest.raises(ValueError, match=r"x is on meta but the network is on cpu"):
         model(torch.ones(2, 3, device="meta"))
+
+
+def test_the_defaults_are_those_of_the_course():
+    model = MLP(2, 3)
+    assert (model.n_out, model.depth, model.activation) == (1, 1, "erf")
+    assert (model.sigma_w, model.sigma_b, model.parameterization) == (1.0, 0.1, "ntk")
