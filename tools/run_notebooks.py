@@ -120,6 +120,7 @@ def normalise(notebook: NotebookNode) -> None:
     Raises:
         NotebookError: If a cell shows a widget without a picture.
     """
+    notebook.metadata.pop("jupytext", None)
     stored = notebook.metadata.pop("widgets", {})
     models = stored.get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     for index, cell in enumerate(notebook.cells):
