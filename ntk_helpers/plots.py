@@ -115,6 +115,33 @@ def plot_points(
     return ax
 
 
+def plot_match(
+    x: Tensor,
+    measured: Tensor,
+    theory: Tensor,
+    *,
+    labels: tuple[str, str] = ("measured", "theory"),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a measurement as a wide band and its theory as a dashed line, which should run inside.
+
+    Args:
+        x: (n,) or (n, 1) inputs, increasing.
+        measured: (n,) or (n, 1) what an experiment gave.
+        theory: (n,) or (n, 1) what the formula says.
+        labels: What a legend calls the two.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+    """
+    ax = _axes(ax)
+    x, measured, theory = (to_numpy(values).reshape(-1) for values in (x, measured, theory))
+    ax.plot(x, measured, "-", color=COLORS["sky"], linewidth=6, label=labels[0])
+    ax.plot(x, theory, "--", color=COLORS["red"], label=labels[1])
+    return ax
+
+
 def plot_scaling(
     size: Tensor, error: Tensor, *, order: float, label: str = "measured", ax: Axes | None = None
 ) -> Axes:

@@ -12,7 +12,7 @@ from ntk_helpers.dynamics import KernelDynamics
 from ntk_helpers.empirical import empirical_ntk
 from ntk_helpers.explore._explorer import Explorer
 from ntk_helpers.networks import MLP
-from ntk_helpers.plots import COLORS, plot_curves, plot_points
+from ntk_helpers.plots import plot_match, plot_points
 from ntk_helpers.training import gradient_descent
 
 LEARNING_RATE = 0.04
@@ -67,8 +67,7 @@ def draw_forecast(width: int, time: float) -> Figure:
     trained, forecast = run.trained[row], run.forecast[row]
     figure = Figure(figsize=(7.6, 4.2), layout="none")
     ax = figure.add_axes((0.09, 0.14, 0.89, 0.74))
-    plot_curves(run.grid, {"trained": trained, "forecast": forecast}, ax=ax)
-    ax.lines[0].set(color=COLORS["sky"], linewidth=6)
+    plot_match(run.grid, trained, forecast, labels=("trained", "forecast"), ax=ax)
     plot_points(run.data.x, run.data.y, label="data", ax=ax)
     gap = (trained - forecast).abs().max().item()
     ax.set_title(f"width {width}, t = {time:g}: largest gap {gap:.2f}")

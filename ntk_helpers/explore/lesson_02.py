@@ -11,7 +11,7 @@ from ntk_helpers.data import Digits, digits
 from ntk_helpers.empirical import empirical_ntk
 from ntk_helpers.explore._explorer import Explorer
 from ntk_helpers.networks import MLP
-from ntk_helpers.plots import COLORS, plot_curves, to_numpy
+from ntk_helpers.plots import COLORS, plot_match, to_numpy
 
 PLACE = {"device": "cpu", "dtype": torch.float64}
 GRID = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]
@@ -47,8 +47,7 @@ def draw_push_on_curve(point: float, learning_rate: float, activation: str) -> F
     actual, predicted = push(activation, point, learning_rate)
     figure = Figure(figsize=(7.6, 4.2), layout="none")
     ax = figure.add_axes((0.12, 0.14, 0.86, 0.74))
-    plot_curves(GRID, {"actual change": actual, "η K(x′, x)": predicted}, ax=ax)
-    ax.lines[0].set(color=COLORS["sky"], linewidth=6)
+    plot_match(GRID, actual, predicted, labels=("actual change", "η K(x′, x)"), ax=ax)
     ax.axvline(point, color="black", linewidth=1.2, linestyle=":")
     at_point = (actual - predicted).abs().max() / predicted.abs().max()
     ax.set_title(f"pushed up at x = {point:g}, {activation}: error {100 * at_point:.1f} %")
