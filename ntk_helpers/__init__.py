@@ -7,7 +7,10 @@ from ntk_helpers import data
 from ntk_helpers.device import best_device, choose_size, setup
 from ntk_helpers.dynamics import KernelDynamics
 from ntk_helpers.empirical import empirical_ntk, layer_ntks
+from ntk_helpers.ensembles import EnsembleHistory, train_ensemble
+from ntk_helpers.gaussian import Gaussian, wide_ensemble
 from ntk_helpers.infinite import Kernels, infinite_kernels
+from ntk_helpers.lazy import LazyRegime, kernel_drift, lazy_regime, linearize
 from ntk_helpers.networks import MLP
 from ntk_helpers.training import History, gradient_descent
 
@@ -18,9 +21,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "MLP",
+    "EnsembleHistory",
+    "Gaussian",
     "History",
     "KernelDynamics",
     "Kernels",
+    "LazyRegime",
     "best_device",
     "choose_size",
     "data",
@@ -29,10 +35,15 @@ __all__ = [
     "explore",
     "gradient_descent",
     "infinite_kernels",
+    "kernel_drift",
     "layer_ntks",
+    "lazy_regime",
+    "linearize",
     "plots",
     "setup",
     "show",
+    "train_ensemble",
+    "wide_ensemble",
 ]
 
 

@@ -1,0 +1,267 @@
+"""Linearisation, drift and the lazy number against autograd, brute force and their scaling laws."""
+
+import copy
+import math
+
+import pytest
+import torch
+from reference import jacobian_by_loop
+from torch import nn
+
+import ntk_helpers as ntk
+from ntk_helpers import lazy
+
+# torch's own, when forward mode is first used.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+
+
+def circle(n=8):
+    angle = torch.arange(n) * (2 * math.pi / n)
+    return torch.stack([angle.cos(), angle.sin()], 1)
+
+
+class Scaled(nn.Module):
+    """alpha · (f(x; θ) − f(x; θ_0)): zero at the start, with a Jacobian alpha times that of f."""
+
+    def __init__(self, model, alpha):  # noqa: D107
+        super().__init__()
+        self.model, self.alpha = model, alpha
+        self.start = copy.deepcopy(model).requires_grad_(False)
+
+    def forward(self, x):
+        return self.alpha * (self.model(x) - self.start(x))
+
+
+@pytest.mark.parametrize("n_out", [1, 3])
+def test_linearisation_is_value_plus_jacobian_times_the_move(n_out):
+    model, x = ntk.MLP(2, 8, n_out, depth=2, activation="tanh", seed=0), circle(4)
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    generator = torch.Generator().manual_seed(1)
+    moved = {name: p + torch.randn(p.shape, generator=generator) for name, p in start.items()}
+    step = torch.cat([(moved[name] - start[name]).reshape(-1) for name in start])
+    wanted = model(x) + (jacobian_by_loop(model, x) @ step).reshape(4, n_out)
+    torch.testing.assert_close(lazy.linearize(model)(moved, x), wanted)
+
+
+def test_linearisation_stays_where_it_was_expanded_when_the_model_trains():
+    model, x = ntk.MLP(2, 8, seed=0), circle(4)
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    f_lin, before = ntk.linearize(model), model(x).detach()
+    ntk.gradient_descent(model, x, torch.ones(4, 1), learning_rate=0.5, steps=5, progress=False)
+    torch.testing.assert_close(f_lin(start, x), before)
+
+
+def test_linearisation_error_is_of_second_order():
+    model, x = ntk.MLP(2, 8, seed=0), circle(4)
+    f_lin = ntk.linearize(model)
+    errors = []
+    for size in (1e-2, 1e-3):
+        nudged = copy.deepcopy(model)
+        with torch.no_grad():
+            for p in nudged.parameters():
+                p += size
+        errors.append((nudged(x) - f_lin(dict(nudged.named_parameters()), x)).abs().max())
+    assert 50 < errors[0] / errors[1] < 200
+
+
+def test_training_the_linearisation_is_kernel_dynamics():
+    model, x = ntk.MLP(2, 16, seed=0), circle(6)
+    y = torch.sin(3 * x[:, 1:])
+    f_lin = ntk.linearize(model)
+    params = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+    kernel = ntk.empirical_ntk(model, x, outputs="trace")
+    dynamics = ntk.KernelDynamics(kernel, y, model(x).detach())
+    for _ in range(20):
+        value = 0.5 * (f_lin(params, x) - y).square().sum() / 6
+        gradients = torch.autograd.grad(value, list(params.values()))
+        with torch.no_grad():
+            for p, gradient in zip(params.values(), gradients, strict=True):
+                p -= 0.7 * gradient
+    torch.testing.assert_close(f_lin(params, x).detach(), dynamics.train_steps(20, 0.7))
+
+
+def test_linearisation_takes_buffers_and_frozen_parameters_as_they_are():
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)).eval()
+    model[0].weight.requires_grad_(False)
+    params = dict(model.named_parameters())
+    torch.testing.assert_close(ntk.linearize(model)(params, circle(4)), model(circle(4)))
+
+
+def test_linearisation_refuses_other_names():
+    f_lin = ntk.linearize(nn.Linear(2, 1))
+    with pytest.raises(ValueError, match=r"missing or unknown: bias\. dict\(model"):
+        f_lin({"weight": torch.ones(1, 2)}, circle(4))
+    with pytest.raises(ValueError, match=r"mixes the rows"):
+        ntk.linearize(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)))
+
+
+def test_drift_is_the_relative_frobenius_change():
+    start = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    assert ntk.kernel_drift(start, start) == 0
+    assert ntk.kernel_drift(start + torch.tensor([[0.0, 1.0], [0.0, 0.0]]), start) == pytest.approx(
+        0.2
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "start", "error", "message"),
+    [
+        (
+            torch.ones(2, 2),
+            torch.ones(3, 3),
+            ValueError,
+            r"of one shape.*got \(2, 2\) and \(3, 3\)",
+        ),
+        (torch.ones(2, 2), torch.zeros(2, 2), ValueError, r"not all zero"),
+        (torch.ones(2, 2).double(), torch.ones(2, 2), TypeError, r"k_now is torch.float64"),
+    ],
+)
+def test_drift_refuses_what_cannot_be_compared(now, start, error, message):
+    with pytest.raises(error, match=message):
+        ntk.kernel_drift(now, start)
+
+
+def judge(width=64, learning_rate=0.5, y_scale=1.0, alpha=None, seed=1, **options):
+    x = circle(8)
+    model = ntk.MLP(2, width, sigma_w=1.5, seed=seed)
+    model = model if alpha is None else Scaled(model, alpha)
+    y = y_scale * torch.sin(3 * x[:, 1:])
+    return ntk.lazy_regime(model, x, y, learning_rate=learning_rate, **options)
+
+
+def test_curvature_is_the_largest_second_derivative_found_by_brute_force():
+    model, x = ntk.MLP(2, 3, activation="tanh", sigma_w=2.0, seed=3), circle(5)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    theta = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+    def f(flat):
+        parts = flat.split([shape.numel() for shape in shapes.values()])
+        named = {n: p.view(s) for (n, s), p in zip(shapes.items(), parts, strict=True)}
+        return torch.func.functional_call(model, named, (x,)).reshape(-1)
+
+    hessians = torch.autograd.functional.hessian(lambda flat: f(flat)[0], theta)[None]
+    hessians = torch.cat(
+        [hessians]
+        + [
+            torch.autograd.functional.hessian(lambda t, i=i: f(t)[i], theta)[None]
+            for i in range(1, 5)
+        ]
+    )
+    best = 0.0
+    for start in torch.randn(40, 5, generator=torch.Generator().manual_seed(0)):
+        a = start / start.norm()
+        for _ in range(100):
+            values, vectors = torch.linalg.eigh(torch.einsum("i,ipq->pq", a, hessians))
+            u = vectors[:, values.abs().argmax()]
+            a = torch.einsum("p,ipq,q->i", u, hessians, u)
+            best, a = max(best, float(a.norm())), a / a.norm()
+    assert 0.9 * best < lazy._curvature(f, theta) < best * (1 + 1e-9)
+
+
+def test_kappa_is_exact_for_one_product_of_two_weights():
+    # f = θ₁ θ₂ x: ∇f = (θ₂, θ₁) x, and ∇²f has the norm |x|.
+
+    class Product(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Parameter(torch.tensor(3.0))
+            self.b = nn.Parameter(torch.tensor(4.0))
+
+        def forward(self, x):
+            return self.a * self.b * x
+
+    found = ntk.lazy_regime(
+        Product(), torch.tensor([[2.0]]), torch.tensor([[25.0]]), learning_rate=0.01
+    )
+    assert found.kappa == pytest.approx(1.0 * 2 / (25 * 4))
+    # û = (4, 3)/5: ∇²f[û, û] = 2 · 12/25 · 2 and J û = 2 · 5
+    assert found.kappa_along_flow == pytest.approx(1.0 * (48 / 25) / 100)
+    assert found.max_learning_rate == pytest.approx(2 / 100)
+
+
+def test_kappa_falls_as_the_root_of_the_width_and_along_the_flow_as_the_width():
+    logs = torch.zeros(2, 2)
+    for i, width in enumerate((16, 256)):
+        for found in (judge(width, y_scale=20.0, seed=seed) for seed in range(6)):
+            logs[i] += torch.tensor([found.kappa, found.kappa_along_flow]).log() / 6
+    slopes = (logs[1] - logs[0]) / math.log(256 / 16)
+    assert -0.65 < slopes[0] < -0.25
+    assert -1.4 < slopes[1] < -0.6
+
+
+def test_kappa_falls_as_the_output_scale_when_the_network_starts_at_zero():
+    one, ten = judge(alpha=1.0), judge(alpha=10.0)
+    assert ten.kappa == pytest.approx(one.kappa / 10, rel=1e-6)
+    assert ten.kappa_along_flow == pytest.approx(one.kappa_along_flow / 10, rel=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "scale"), [("mean", 1 / 8), ("sum", 1.0)])
+def test_the_largest_rate_is_that_of_the_kernel(loss, scale):
+    found = judge(loss=loss)
+    kernel = ntk.empirical_ntk(ntk.MLP(2, 64, sigma_w=1.5, seed=1), circle(8), outputs="trace")
+    wanted = 2 / (scale * torch.linalg.eigvalsh(kernel)[-1].item())
+    assert found.max_learning_rate == pytest.approx(wanted)
+
+
+def test_a_wide_network_is_lazy_and_the_verdict_says_why():
+    found = judge(width=512, steps=200)
+    assert found.verdict == "applies"
+    assert found.drift < 0.1
+    assert found.prediction_error < 0.02
+    text = str(found)
+    assert text.startswith("Theory of a constant kernel: applies.")
+    assert "of the largest stable rate, stable" in text
+    assert "training moved the kernel by" in text
+
+
+def test_a_narrow_network_with_large_targets_is_not_lazy():
+    found = judge(width=8, y_scale=10.0, learning_rate=0.2, steps=200)
+    assert found.kappa > 1
+    assert found.drift > 0.3
+    assert found.verdict == "does not apply"
+    assert judge(width=8, y_scale=10.0).verdict == "does not apply"
+
+
+def test_in_between_the_verdict_asks_for_a_measurement():
+    found = judge(width=32)
+    assert found.verdict == "uncertain"
+    assert "give steps=" in str(found)
+
+
+def test_a_rate_above_the_limit_is_outside_the_theory():
+    limit = judge(width=512).max_learning_rate
+    found = judge(width=512, learning_rate=1.2 * limit)
+    assert found.verdict == "does not apply"
+    assert "is 1.20 of the largest stable rate, too large" in str(found)
+    runaway = judge(width=512, learning_rate=20 * limit, steps=200)
+    assert runaway.drift == math.inf
+    assert "training a copy diverged" in str(runaway)
+
+
+def test_judging_leaves_the_model_as_it_was():
+    model, x = ntk.MLP(2, 16, seed=0), circle(8)
+    before = copy.deepcopy(model.state_dict())
+    ntk.lazy_regime(model, x, torch.ones(8), learning_rate=0.1, steps=10)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"model": nn.Identity()}, ValueError, r"no trainable parameter"),
+        ({"y": torch.ones(3)}, ValueError, r"y has 3 rows but x has 8"),
+        (
+            {"y": torch.ones(8, 2)},
+            ValueError,
+            r"outputs have shape \(8, 1\) but y has shape \(8, 2\)",
+        ),
+        ({"learning_rate": 0}, ValueError, r"learning_rate must be finite and greater than 0"),
+        ({"loss": "mse"}, ValueError, r"loss must be one of 'mean', 'sum'"),
+        ({"steps": 1.5}, TypeError, r"steps must be an integer"),
+    ],
+)
+def test_bad_input_is_refused(change, error, message):
+    arguments = {"model": ntk.MLP(2, 4, seed=0), "x": circle(8), "y": torch.ones(8, 1)} | change
+    arguments = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+    with pytest.raises(error, match=message):
+        ntk.lazy_regime(**{"learning_rate": 0.1} | arguments)
