@@ -63,20 +63,23 @@ def place(device: torch.device | str | None, dtype: torch.dtype | None) -> dict:
     return {"device": torch.get_default_device() if device is None else device, "dtype": dtype}
 
 
-def require_tensor(name: str, value: object, *, ndim: tuple[int, ...] | None = None) -> None:
+def require_tensor(
+    name: str, value: object, *, ndim: tuple[int, ...] | None = None, integers: bool = False
+) -> None:
     """Raise TypeError or ValueError unless `value` is a non-empty, finite, floating-point tensor.
 
     Args:
         name: What the caller calls it, for the message.
         value: The thing to look at.
         ndim: The numbers of axes that are allowed; None allows any.
+        integers: Allow integers too, such as the indices that an embedding takes.
     """
     if not isinstance(value, Tensor):
         raise TypeError(
             f"{name} must be a torch.Tensor; got {type(value).__name__}. "
             f"torch.as_tensor({name}, dtype=torch.get_default_dtype()) makes one."
         )
-    if not value.is_floating_point():
+    if not value.is_floating_point() and not integers:
         raise TypeError(
             f"{name} must hold floating-point numbers; got {value.dtype}. "
             f"{name}.to(torch.get_default_dtype()) converts it."
@@ -88,14 +91,23 @@ def require_tensor(name: str, value: object, *, ndim: tuple[int, ...] | None = N
             f"One row for each point: {name}[:, None] makes a column of n numbers, "
             f"{name}.flatten(1) a table."
         )
+    if integers and value.ndim == 0:
+        raise ValueError(
+            f"{name} is a single number; points stand in rows, so one is {name}[None]."
+        )
     if value.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(value.shape)}. Give at least one point.")
-    if not value.is_meta and not torch.isfinite(value).all():
+    if not is_finite(value):
         bad = int((~torch.isfinite(value)).sum())
         raise ValueError(
             f"{name} holds {bad} value(s) that are NaN or infinite. "
             f"Find them with (~torch.isfinite({name})).nonzero() and remove or mend them."
         )
+
+
+def is_finite(value: Tensor) -> bool:
+    """Return True if no entry of `value` is NaN or infinite, in one pass and without a copy."""
+    return value.is_meta or all(math.isfinite(edge) for edge in torch.aminmax(value.detach()))
 
 
 def require_same_place(**tensors: Tensor) -> None:
@@ -168,4 +180,35 @@ def require_rowwise(model: nn.Module) -> None:
 def require_matching(model: nn.Module, **tensors: Tensor) -> None:
     """Raise ValueError or TypeError unless `tensors` share the device and dtype of `model`."""
     name, parameter = next(iter(trainable_parameters(model).items()))
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            tensors[key] = tensor[:0].to(parameter.dtype)
     require_same_place(**{f"the model's parameter {name!r}": parameter.detach()}, **tensors)
+
+
+def require_outputs(f: object, n: int) -> None:
+    """Raise TypeError or ValueError unless `f` is finite and (n, k) or (n,), as models return."""
+    if not isinstance(f, Tensor):
+        raise TypeError(
+            f"model must return one tensor, (n, k) or (n,); got {type(f).__name__}. "
+            f"Wrap it in a module that picks one."
+        )
+    if f.ndim not in {1, 2} or len(f) != n:
+        raise ValueError(
+            f"model must return (n, k) or (n,) for n = {n} point(s); got shape {tuple(f.shape)}. "
+            f"Wrap it so that the outputs of a point are one row: .flatten(1)."
+        )
+    if not is_finite(f):
+        raise ValueError(
+            "model returns values that are NaN or infinite. Look at model(x) and its parameters."
+        )
+
+
+def require_same_row(alone: Tensor, among: Tensor) -> None:
+    """Raise ValueError if outputs `alone` (1, k) of a point are not the first of `among` (n, k)."""
+    tolerance = torch.finfo(alone.dtype).eps ** 0.5
+    if not torch.allclose(alone, among[:1], rtol=0.01, atol=tolerance):
+        raise ValueError(
+            "model mixes the rows of a batch, or is random: a point has another output alone than "
+            "beside others, so there is no f(x). Call model.eval(), or normalise over features."
+        )

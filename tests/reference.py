@@ -6,6 +6,49 @@ import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 
+# --- the empirical kernel ------------------------------------------------------------------------
+
+
+def kernel_by_loop(model, x1, x2):
+    """Return (n1, n2, k, k), two loops over points and two over outputs, one gradient each."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def gradients(point):
+        return [
+            torch.autograd.grad(
+                output, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            for output in model(point[None]).reshape(-1)
+        ]
+
+    second = [gradients(point) for point in x2]
+    rows = []
+    for point in x1:
+        first = gradients(point)
+        rows.append(
+            [
+                [
+                    [sum(torch.sum(g * h) for g, h in zip(gi, gj, strict=True)) for gj in other]
+                    for gi in first
+                ]
+                for other in second
+            ]
+        )
+    return torch.tensor(rows)
+
+
+def mlp_kernel_by_formula(model, x1, x2, activation, slope, sigma_w, sigma_b):
+    """Return Σ_l [(σ_w²/n_l) ⟨h, h'⟩ + σ_b²] D D'ᵀ for one hidden layer, from its two matrices."""
+    (w1, b1), (w2, _) = ((layer.weight, layer.bias) for layer in model.layers)
+    d, n = x1.shape[1], len(w1)
+    z1, z2 = (sigma_w / math.sqrt(d) * x @ w1.T + sigma_b * b1 for x in (x1, x2))
+    last = sigma_w**2 / n * activation(z1) @ activation(z2).T + sigma_b**2
+    first = sigma_w**2 / d * x1 @ x2.T + sigma_b**2
+    d1, d2 = (sigma_w / math.sqrt(n) * w2 * slope(z)[:, None] for z in (z1, z2))
+    share = first[:, :, None, None] * torch.einsum("aip,bjp->abij", d1, d2)
+    return (share + last[:, :, None, None] * torch.eye(len(w2))).detach()
+
+
 # --- networks and training ---------------------------------------------------------------------
 
 

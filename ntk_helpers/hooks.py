@@ -1,0 +1,102 @@
+"""Watch a model run: what each module was given, and whether it alone uses its parameters."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.func import functional_call
+
+from ntk_helpers import _checks
+
+
+class Call(NamedTuple):
+    """What a hook saw: input, its version then, the output's shape and its place in the graph."""
+
+    h: Tensor
+    version: int
+    shape: torch.Size
+    edge: GradientEdge
+
+
+@contextmanager
+def recording(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[Call | None]]]:
+    """Record the calls of `modules` while the context is open.
+
+    Yields:
+        The calls by name, None for one that does not take a tensor to a tensor.
+    """
+    calls = {name: [] for name in modules}
+
+    def watch(name):
+        def hook(_, args, kwargs, z):
+            call, tensors = None, [value for value in (*args, z) if isinstance(value, Tensor)]
+            if len(tensors) == 1 + len(args) == 2 and not kwargs and z.requires_grad:
+                call = Call(args[0], args[0]._version, z.shape, get_gradient_edge(z))
+            calls[name].append(call)
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(watch(name), prepend=True, with_kwargs=True)
+        for name, module in modules.items()
+    ]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def run(module: nn.Module, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
+    """Return module(x) at other `parameters`; buffers that it moves are moved in a copy."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    return functional_call(module, buffers | (parameters or {}), (x,))
+
+
+def evaluate(model: nn.Module, x: Tensor) -> Tensor:
+    """Return f(x) as (n, k), after a look at it."""
+    f = run(model, x)
+    _checks.require_outputs(f, len(x))
+    return f.reshape(len(x), -1)
+
+
+def own(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the trainable parameters that `module` holds itself."""
+    return {name: p for name, p in module._parameters.items() if p is not None and p.requires_grad}
+
+
+def _uses(root, stop=None) -> Counter:
+    """Count the edges of the autograd graph that end in each leaf, from `root` down to `stop`."""
+    uses, seen, stack = Counter(), {stop, None}, [root]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            for child, _ in node.next_functions:
+                stack.append(child)
+                if hasattr(child, "variable"):
+                    uses[child.variable] += 1
+    return uses
+
+
+def standing_alone(modules: dict[str, nn.Module], calls: dict, f: Tensor) -> dict[str, nn.Module]:
+    """Return those of `modules` called once, on one row, that alone use their own parameters.
+
+    The parameters of such a module act on the outputs `f` (1, k) through its output only.
+    """
+    used = _uses(f.grad_fn)
+    owners = Counter(p for module in modules.values() for p in own(module).values())
+
+    def alone(name, module):
+        if len(calls[name]) != 1 or calls[name][0] is None:
+            return False
+        ((h, version, shape, edge),) = calls[name]
+        inside, mine = _uses(edge.node, h.grad_fn), set(own(module).values())
+        whole = set(inside) <= mine and all(inside[p] == used[p] and owners[p] == 1 for p in mine)
+        return whole and h.shape[:1] == shape[:1] == (1,) and h._version == version
+
+    return {name: module for name, module in modules.items() if alone(name, module)}

@@ -1,0 +1,218 @@
+"""Find, by hooks, the small factors of a layer whose Gram matrices make up the tangent kernel."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import vjp, vmap
+from torch.nn.functional import unfold
+
+from ntk_helpers import _checks
+from ntk_helpers.hooks import evaluate, own, recording, run, standing_alone
+from ntk_helpers.networks import ScaledLinear
+
+
+class Factor(NamedTuple):
+    """A term of the kernel: `Σ_{t,t'} (weight² ⟨h_t, h'_t'⟩ + bias²) ⟨D_t, D'_t'⟩`.
+
+    Attributes:
+        layer: Name of the layer that the term belongs to.
+        h: (n, T, p) inputs of the layer at its T positions; None stands for `⟨D, D'⟩` alone, T = 1.
+        d: (k, n, T, q) derivatives of the k outputs.
+        weight: Scale of the layer's weights.
+        bias: Scale of the layer's biases; 0 where they are frozen or absent.
+    """
+
+    layer: str
+    h: Tensor | None
+    d: Tensor
+    weight: float = 1.0
+    bias: float = 0.0
+
+
+class Layer(NamedTuple):
+    """A module whose parameters act through its output z alone, so that J = D ∂z/∂θ, D = ∂f/∂z.
+
+    Attributes:
+        module: The module.
+        kind: "linear"; "conv"; or "other", which only automatic differentiation knows.
+        sizes: (T, p, q) positions, inputs and outputs at each; (1, 0, parameters) for "other".
+        gram: True to contract h and D apart, False to form J (many positions, few parameters).
+    """
+
+    module: nn.Module
+    kind: str
+    sizes: tuple[int, int, int]
+    gram: bool
+
+
+class Plan(NamedTuple):
+    """How each trainable parameter is taken, and what it costs.
+
+    Attributes:
+        layers: Layers taken by structured derivatives, by name.
+        rest: Parameters taken by their Jacobian, by name.
+        point: The first point, alone.
+        value: (1, k) outputs at it.
+        row_bytes: Estimate of the memory that a row of both sides of a block of the kernel needs.
+        pair_flops: Operations to contract one pair of rows.
+        forward_flops: Operations of the model on one row.
+    """
+
+    layers: dict[str, Layer]
+    rest: dict[str, nn.Parameter]
+    point: Tensor
+    value: Tensor
+    row_bytes: int
+    pair_flops: int
+    forward_flops: int
+
+
+def _layer(module: nn.Module, shape: torch.Size, pairs: int) -> Layer:
+    """Return how to take `module`, whose output has `shape`, for `pairs` pairs of outputs of f."""
+    forward = None if "forward" in vars(module) else type(module).forward
+    mine = own(module)
+    affine = set(mine) <= {"weight", "bias"} and len(shape) > 1
+    if affine and forward in {nn.Linear.forward, ScaledLinear.forward}:
+        kind, p, q = "linear", module.in_features, module.out_features
+    elif (
+        (affine and forward is nn.Conv2d.forward and len(shape) == 4 and module.groups == 1)
+        and module.padding_mode == "zeros"
+        and not isinstance(module.padding, str)
+    ):
+        kind, p, q = "conv", module.weight[0].numel(), module.out_channels
+    else:
+        return Layer(module, "other", (1, 0, sum(p.numel() for p in mine.values())), gram=False)
+    t = shape[1:].numel() // q
+    gram = "weight" in mine and (t == 1 or t * t * (p + pairs * q) < pairs * p * q)
+    return Layer(module, kind, (t, p, q), gram)
+
+
+@torch.enable_grad()
+def make_plan(model: nn.Module, x: Tensor, outputs: str, *, structured: bool) -> Plan:
+    """Look at the first point of `x` and decide how each trainable parameter is taken.
+
+    Raises:
+        TypeError: If the model does not return one tensor.
+        ValueError: If the tensor is not (n, k) or (n,), not finite, or depends on no parameter.
+    """
+    modules = {name: m for name, m in model.named_modules() if own(m)} if structured else {}
+    ours, saved = {p.data_ptr() for p in model.parameters()}, {}
+
+    def weigh(tensor):
+        saved[tensor.data_ptr()] = 0 if tensor.data_ptr() in ours else tensor.nbytes
+        return tensor.detach()
+
+    with recording(modules) as calls, saved_tensors_hooks(weigh, lambda tensor: tensor):
+        f = evaluate(model, x[:1])
+    if not f.requires_grad:
+        raise ValueError(
+            "the model's output does not depend on its trainable parameters: it is detached, or "
+            "computed under torch.no_grad(). Take that out of its forward."
+        )
+    k = f.shape[1]
+    pairs = k * k if outputs == "full" else k
+
+    layers = {
+        name: _layer(module, calls[name][0].shape, pairs)
+        for name, module in standing_alone(modules, calls, f).items()
+    }
+    taken = {p for layer in layers.values() for p in own(layer.module).values()}
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    rest = {name: p for name, p in trainable.items() if p not in taken}
+    if not layers:
+        _checks.require_same_row(f, evaluate(model, x[:2]))
+
+    leaves = sum(p.numel() for p in rest.values())
+    held, made, flops, forward = k * leaves, 2 * k * leaves, 2 * pairs * leaves, 2 * leaves
+    for _, kind, (t, p, q), gram in layers.values():
+        size = q if kind == "other" else (p + 1) * q
+        held += t * (p + k * q) if gram else k * size
+        made += 2 * k * q if kind == "other" else t * (p + k * q)
+        flops += 2 * (t * t * (p + pairs * q) if gram else pairs * size)
+        forward += 2 * t * size
+    graph = (1 + k * bool(rest)) * sum(saved.values())
+    row_bytes = graph + f.element_size() * (made + 2 * held)
+    return Plan(layers, rest, x[:1], f.detach(), row_bytes, flops, forward)
+
+
+@torch.enable_grad()
+def _differentiate(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Differentiate the outputs in the output z of each layer.
+
+    Yields:
+        For each layer of `plan` its name, its inputs h (n, …) and D = ∂f/∂z (k, n, …).
+    """
+    with recording({name: layer.module for name, layer in plan.layers.items()}) as calls:
+        f = evaluate(model, x)
+    for name, seen in calls.items():
+        if not (
+            len(seen) == 1 and seen[0] and seen[0].h.shape[:1] == seen[0].shape[:1] == x.shape[:1]
+        ):
+            raise ValueError(
+                f"layer {name!r} is called otherwise for {len(x)} points than for one: the model "
+                f"takes another path for other inputs. Use method='jacobian'."
+            )
+    if torch.equal(x[:1], plan.point):
+        _checks.require_same_row(plan.value, f)
+    edges, k = [seen[0].edge for seen in calls.values()], f.shape[1]
+    basis = torch.eye(k, dtype=f.dtype, device=f.device)[:, None].expand(k, len(x), k)
+    if k == 1:
+        d = [g[None] for g in torch.autograd.grad(f, edges, basis[0])]
+    else:
+        try:
+            d = torch.autograd.grad(f, edges, basis, is_grads_batched=True, retain_graph=True)
+        except RuntimeError:
+            d = [torch.autograd.grad(f, edges, e, retain_graph=True) for e in basis]
+            d = [torch.stack(g) for g in zip(*d, strict=True)]
+    for (name, seen), g in zip(calls.items(), d, strict=True):
+        yield name, seen[0].h.detach(), g
+
+
+def _pull_back(module: nn.Module, h: Tensor, d: Tensor) -> Iterator[Tensor]:
+    """Apply the chain rule inside of a module that only automatic differentiation knows.
+
+    Yields:
+        D ∂z/∂θ (n, k, …) for each parameter θ that `module` holds itself.
+    """
+    theta = {name: p.detach() for name, p in own(module).items()}
+
+    def row(point, cotangents):
+        _, back = vjp(lambda t: run(module, point[None], t)[0], theta)
+        return vmap(lambda cotangent: back(cotangent)[0])(cotangents)
+
+    yield from vmap(row, in_dims=(0, 1))(h, d).values()
+
+
+def layer_factors(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[Factor]:
+    """Make the factors at the points `x` (n, …).
+
+    Yields:
+        The factors of `plan.layers`, in an order that depends on the plan only.
+
+    Raises:
+        ValueError: If the model runs otherwise on `x` than on one point.
+    """
+    for name, h, d in _differentiate(model, plan, x) if plan.layers else ():
+        module, kind, (t, p, q), gram = plan.layers[name]
+        mine, (k, n) = own(module), d.shape[:2]
+        if kind == "other":
+            for leaf in _pull_back(module, h, d):
+                yield Factor(name, None, leaf.reshape(n, k, 1, -1).transpose(0, 1))
+            continue
+        if kind == "conv":
+            h = unfold(h, module.kernel_size, module.dilation, module.padding, module.stride).mT
+            d = d.flatten(3).mT
+        h, d = h.reshape(n, t, p), d.reshape(k, n, t, q)
+        scaled = isinstance(module, ScaledLinear)
+        weight, bias = (module.weight_scale, module.bias_scale) if scaled else (1.0, 1.0)
+        if gram:
+            yield Factor(name, h, d, weight, bias if "bias" in mine else 0.0)
+            continue
+        if "weight" in mine:
+            leaf = weight * torch.einsum("ntp,kntq->knpq", h, d)
+            yield Factor(name, None, leaf.reshape(k, n, 1, p * q))
+        if "bias" in mine:
+            yield Factor(name, None, bias * d.sum(2, keepdim=True))
