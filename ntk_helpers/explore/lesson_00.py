@@ -83,5 +83,5 @@ def forecast_and_training() -> Explorer:
         "width and time against the gap between forecast and training",
         draw_forecast,
         {"width": WIDTHS, "time": times},
-        start={"width": 64, "time": times[4]},
+        start={"width": 16, "time": times[-1]},
     )
