@@ -93,17 +93,18 @@ def train_ensemble(
             range, or the outputs are not finite at the start.
     """
     models = _require_alike(models)
-    others = {} if x_test is None else {"x_test": x_test}
-    for name, tensor in {"x": x, "y": y, **others}.items():
+    tensors = {"x": x, "y": y} | ({} if x_test is None else {"x_test": x_test})
+    for name, tensor in tensors.items():
         _checks.require_tensor(name, tensor, ndim=(1, 2) if name == "y" else None)
     _checks.require_same_length(x=x, y=y)
-    _checks.require_matching(models[0], x=x, y=y, **others)
+    _checks.require_matching(models[0], **tensors)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_integer("steps", steps, at_least=0)
     _checks.require_choice("loss", loss, ["mean", "sum"])
     marks = training._record_marks(record_at, steps)
     scale = 1 / len(x) if loss == "mean" else 1.0
-    target = y.reshape(training._as_shape_of(y)(models[0](x)).shape)
+    start = models[0](x).detach()
+    training._as_shape_of(y)(start)
 
     parameters, buffers = stack_module_state(models)
     state = {name: value.detach() for name, value in {**parameters, **buffers}.items()}
@@ -114,7 +115,7 @@ def train_ensemble(
 
     structured = type(models[0]) is MLP and all(p.requires_grad for p in models[0].parameters())
     prepare = _mlp_step if structured else _vmap_step
-    step = prepare(models[0], state, x, target, learning_rate * scale)
+    step = prepare(models[0], state, x, y.reshape(start.shape), learning_rate * scale)
 
     records, limit = [], None
     bar = tqdm(total=steps, disable=not progress, desc="ensemble", leave=False)
