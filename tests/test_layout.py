@@ -35,7 +35,11 @@ COMPUTE = {
     "gaussian": {"dynamics", "infinite"},
     "lazy": {"dynamics", "empirical", "training"},
     "ensembles": {"networks", "training"},
-    "pinn": {"networks", "empirical"},
+    "pinn_problem": set(),
+    "pinn": {"empirical", "pinn_problem"},
+    "pinn_fields": {"networks", "pinn", "pinn_problem"},
+    "pinn_training": {"pinn", "pinn_fields"},
+    "pinn_dynamics": {"dynamics", "pinn"},
 }
 MAY_IMPORT = COMPUTE | {
     "plots": set(),
@@ -104,6 +108,16 @@ def test_importing_the_package_loads_neither_matplotlib_nor_ipywidgets():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_progress_bars_can_be_silenced_everywhere():
+    # tqdm's own notebook bar cannot: outputs of notebooks would hold times.
+    users = [
+        path.name
+        for path in MODULES
+        if re.search(r"^\s*(from|import) tqdm", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert users == ["_progress.py"], "write: from ntk_helpers._progress import tqdm"
 
 
 # Versions.

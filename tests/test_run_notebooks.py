@@ -55,6 +55,15 @@ def test_a_notebook_is_executed_in_its_folder_without_progress_bars(course, monk
     assert 2e7 < cost.peak_bytes < 1e9
 
 
+def test_a_progress_bar_leaves_no_trace(course):
+    path = course(
+        "01_a.ipynb",
+        "from ntk_helpers._progress import tqdm\nfor _ in tqdm(range(3), disable=False): pass",
+    )
+    notebook, _ = execute(path)
+    assert notebook.cells[1].outputs == []
+
+
 def test_peak_memory_is_that_of_the_kernel(course):
     path = course("01_a.ipynb", "x = bytearray(400_000_000)\ndel x")
     _, cost = execute(path)
