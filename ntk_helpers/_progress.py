@@ -8,7 +8,7 @@ from tqdm import auto
 def tqdm(*args, disable: bool = False, **options) -> auto.tqdm:
     """Return tqdm's progress bar, which shows nothing where TQDM_DISABLE is set.
 
-    tqdm reads that variable itself, but not for its bars in notebooks, nor where `disable` is given.
+    tqdm itself overlooks that variable in notebooks, and wherever `disable` is given.
 
     Args:
         *args: As for tqdm.
