@@ -57,8 +57,9 @@ def draw_descent(learning_rate: float, steps: int) -> Figure:
     limit = 2 / CURVATURES.max().item()
     word = "below" if learning_rate < limit else "above" if learning_rate > limit else "at"
     right.set(xlabel="step k", title=f"loss: {word} the limit 0.2")
-    right.set_ylim(1e-9, 1e3)
     right.minorticks_off()
+    right.set_yticks([1e-9, 1e-6, 1e-3, 1, 1e3], ["10⁻⁹", "10⁻⁶", "10⁻³", "1", "10³"])
+    right.set_ylim(1e-9, 1e3)
     return figure
 
 
