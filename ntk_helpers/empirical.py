@@ -184,7 +184,8 @@ def _fill(
         (a, b) for a in range(0, len(x1), rows) for b in range(a if symmetric else 0, len(x2), rows)
     ]
     at = first = second = None
-    for a, b in tqdm(corners, desc="tangent kernel", unit="block", leave=False, delay=2):
+    quiet = len(corners) == 1
+    for a, b in tqdm(corners, "tangent kernel", unit="block", leave=False, delay=2, disable=quiet):
         second = None
         if a != at:
             at, first = a, left(x1[a : a + rows])
@@ -207,7 +208,8 @@ def _add_gram(block: Tensor, f1: Factor, f2: Factor, *, triangle: bool) -> None:
     """Add the term of two factors to `block`; only on and above the diagonal of a `triangle`."""
     (groups, n1, each, n2, _), t = block.shape, f1.d.shape[2]
     d1, d2 = _arrange(f1.d, groups, each), _arrange(f2.d, groups, each)
-    high, wide = max(1, 256 // (each * t)), max(1, 1024 // (each * t))
+    high = max(1, min(256, max(128, n1 * each // 8)) // (each * t))
+    wide = max(1, 1024 // (each * t))
     for a in range(0, n1, high):
         for b in range(a if triangle else 0, n2, wide):
             target = block[:, a : a + high, :, b : b + wide]
@@ -238,7 +240,7 @@ def _arrange(d: Tensor, groups: int, each: int) -> Tensor:
     return d.permute(1, 2, 0, 3).reshape(1, n * t, k * q)
 
 
-def _mirror(kernel: Tensor, step: int = 1024) -> None:
+def _mirror(kernel: Tensor, step: int = 128) -> None:
     """Copy the upper triangle of the matrices (n·each, n·each) of `kernel` to the lower one."""
     matrix = kernel.flatten(3, 4).flatten(1, 2)
     for a in range(0, matrix.shape[1], step):
