@@ -12,6 +12,10 @@ from ntk_helpers.gaussian import Gaussian, wide_ensemble
 from ntk_helpers.infinite import Kernels, infinite_kernels
 from ntk_helpers.lazy import LazyRegime, kernel_drift, lazy_regime, linearize
 from ntk_helpers.networks import MLP
+from ntk_helpers.pinn import PINNKernel, pinn_kernel
+from ntk_helpers.pinn_dynamics import PINNDynamics
+from ntk_helpers.pinn_problem import PoissonProblem, Standardized
+from ntk_helpers.pinn_training import PINNHistory, train_pinn
 from ntk_helpers.training import History, gradient_descent
 
 if TYPE_CHECKING:
@@ -27,6 +31,11 @@ __all__ = [
     "KernelDynamics",
     "Kernels",
     "LazyRegime",
+    "PINNDynamics",
+    "PINNHistory",
+    "PINNKernel",
+    "PoissonProblem",
+    "Standardized",
     "best_device",
     "choose_size",
     "data",
@@ -39,10 +48,12 @@ __all__ = [
     "layer_ntks",
     "lazy_regime",
     "linearize",
+    "pinn_kernel",
     "plots",
     "setup",
     "show",
     "train_ensemble",
+    "train_pinn",
     "wide_ensemble",
 ]
 

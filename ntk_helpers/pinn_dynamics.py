@@ -1,0 +1,84 @@
+"""What training a physics-informed network would do if its kernel were constant, in closed form."""
+
+import torch
+from torch import Tensor
+
+from ntk_helpers.dynamics import KernelDynamics
+from ntk_helpers.pinn import PINNKernel, loss_scales, weight_pair
+
+
+class PINNDynamics:
+    """Training of a PINN whose kernel never changes: u and Lu at any time, from the start alone.
+
+    With D = diag(λ_b c_b …, λ_r c_r …), F = (u(x_b); Lu(x_r)) and Y = (g; f)::
+
+        dF/dt = −K D (F − Y)      F_t = Y + D^{−½} e^{−D^½ K D^½ t} D^½ (F_0 − Y)
+
+    Attributes:
+        flow: The `KernelDynamics` of D^½ F with the kernel D^½ K D^½.
+        eigenvalues: (n_b + n_r,) of D^½ K D^½, ascending.
+        max_learning_rate: 2 / λ_max.
+    """
+
+    def __init__(
+        self,
+        kernel: PINNKernel,
+        targets: tuple[Tensor, Tensor],
+        start: tuple[Tensor, Tensor],
+        *,
+        weights: tuple[float, float] = (1.0, 1.0),
+        loss: str = "sum",
+    ):
+        """Decompose the weighted kernel.
+
+        Args:
+            kernel: At the start.
+            targets: g (n_b,) and f (n_r,).
+            start: u (n_b,) and Lu (n_r,) at t = 0.
+            weights: (λ_b, λ_r), greater than 0.
+            loss: "sum" or "mean", as in `train_pinn`.
+
+        Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If shapes do not fit or a weight is not positive.
+        """
+        self._n = len(kernel.uu)
+        scales = loss_scales(loss, self._n, len(kernel.rr))
+        pair = [w * c for w, c in zip(weight_pair(weights, positive=True), scales, strict=True)]
+        diagonal = [
+            torch.full_like(b[0], d) for b, d in zip((kernel.uu, kernel.rr), pair, strict=True)
+        ]
+        self._root = torch.cat(diagonal).sqrt()
+        y, f0 = (torch.cat([part.reshape(-1) for part in parts]) for parts in (targets, start))
+        if y.shape != self._root.shape or f0.shape != y.shape:
+            raise ValueError(
+                f"targets and start must each hold {self._n} boundary and {len(kernel.rr)} "
+                f"interior values, as the kernel does; got {len(y)} and {len(f0)} values."
+            )
+        square = kernel.weighted(*pair).full
+        self.flow = KernelDynamics(square, self._root * y, self._root * f0, loss="sum")
+        self.eigenvalues = self.flow.eigenvalues
+        self.max_learning_rate = self.flow.max_learning_rate
+
+    def train(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Return u (n_b,) and Lu (n_r,) at time t; T times add a leading axis."""
+        return self._split(self.flow.train(t))
+
+    def train_steps(self, k: int | Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
+        """Return u and Lu after exactly k steps of gradient descent, shaped as in `train`."""
+        return self._split(self.flow.train_steps(k, learning_rate))
+
+    def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor) -> Tensor:
+        """Return u (m,) or (T, m) at other points.
+
+        Args:
+            t: Time, or T times.
+            k_test_train: (m, n_b + n_r) kernel of u at those points with u(x_b) and Lu(x_r).
+            f0_test: (m,) u at those points at t = 0.
+        """
+        return self.flow.test(t, k_test_train * self._root, f0_test)
+
+    def _split(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo the scaling by D^½ and part the boundary from the interior."""
+        values = scaled / self._root
+        return values[..., : self._n], values[..., self._n :]

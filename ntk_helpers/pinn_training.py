@@ -1,0 +1,191 @@
+"""Train a physics-informed network by gradient descent, with fixed or balanced weights."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ntk_helpers import _checks
+from ntk_helpers.pinn import PINNKernel, check_pinn, loss_scales, weight_pair
+from ntk_helpers.pinn_fields import METHODS, make_fields
+
+
+class PINNHistory(NamedTuple):
+    """What training a PINN did, at R recorded steps.
+
+    Attributes:
+        step: (R,) integers k, the number of steps taken before the record.
+        time: (R,) t = η k.
+        u: (R, n_b) values on the boundary.
+        lu: (R, n_r) Lu inside.
+        losses: (R, 2) boundary and residual loss, each without its weight λ.
+        weights: (R, 2) λ_b and λ_r, as the step after the record uses them.
+        parameter_change: (R,) ‖θ − θ_0‖ / ‖θ_0‖.
+        kernels: The tangent kernel at each record; empty unless asked for.
+        observed: (R, …) what `observe(model)` returned; None without `observe`.
+        learning_rate: η.
+        diverged: True if the loss ran away and training stopped early.
+    """
+
+    step: Tensor
+    time: Tensor
+    u: Tensor
+    lu: Tensor
+    losses: Tensor
+    weights: Tensor
+    parameter_change: Tensor
+    kernels: tuple[PINNKernel, ...]
+    observed: Tensor | None
+    learning_rate: float
+    diverged: bool
+
+    @property
+    def kernel_change(self) -> Tensor:
+        """‖K − K_0‖ / ‖K_0‖ at each kernel that was kept, (R,), Frobenius norms."""
+        first = self.kernels[0].full
+        return torch.stack([(k.full - first).norm() / first.norm() for k in self.kernels])
+
+
+def train_pinn(
+    model: nn.Module,
+    problem,
+    x_boundary: Tensor,
+    x_interior: Tensor,
+    *,
+    learning_rate: float,
+    steps: int,
+    loss: str = "sum",
+    weights: tuple[float, float] | str = (1.0, 1.0),
+    refresh_every: int | None = None,
+    record_at: Iterable[int] | None = None,
+    keep_kernels: bool = False,
+    observe: Callable[[nn.Module], Tensor] | None = None,
+    progress: bool = True,
+    method: str = "auto",
+) -> PINNHistory:
+    """Train `model` in place to solve Lu = f with given boundary values, by gradient descent.
+
+    The loss is `λ_b c_b Σ ½ (u(x_b) − g)² + λ_r c_r Σ ½ (Lu(x_r) − f)²` with c = 1 ("sum") or
+    c_b = 1/n_b and c_r = 1/n_r ("mean"). torch.nn.MSELoss, as in the paper's released code, has no
+    ½: its rate η is 2η of "mean".
+
+    Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, section 3 and algorithm 1 (the weights).
+
+    Args:
+        model: Any module with one output, (n, d) → (n, 1) or (n,).
+        problem: Has .solution(x) for the boundary values, .forcing(x) and .operator.
+        x_boundary: (n_b, d) points; one that is listed m times counts m times.
+        x_interior: (n_r, d) points.
+        learning_rate: η, greater than 0.
+        steps: Number of steps, 0 or more.
+        loss: "sum" or "mean".
+        weights: (λ_b, λ_r), or "balance" for the kernel's balance weights at the start.
+        refresh_every: With "balance": compute them again each time so many steps have passed.
+        record_at: Steps to record; None records about 40, dense at the start. Step 0 and the last
+            are always in.
+        keep_kernels: Keep the tangent kernel at each record.
+        observe: Called on the model at each record, without gradients.
+        progress: Show a progress bar.
+        method: "analytic", "taylor", "autograd", or "auto" for the fastest that fits.
+
+    Returns:
+        The history. If the loss runs away, training stops, a RuntimeWarning names the largest
+        stable rate, and the history up to there is returned.
+
+    Raises:
+        TypeError: If an argument is of the wrong type, or dtypes differ.
+        ValueError: If shapes or devices do not fit, or a value is out of range.
+    """
+    check_pinn(model, x_boundary, x_interior, problem.operator)
+    _checks.require_number("learning_rate", learning_rate, positive=True)
+    _checks.require_integer("steps", steps, at_least=0)
+    _checks.require_choice("method", method, METHODS)
+    balanced = isinstance(weights, str)
+    if balanced:
+        _checks.require_choice("weights", weights, ["balance"])
+    if refresh_every is not None:
+        _checks.require_integer("refresh_every", refresh_every, at_least=1)
+        if not balanced:
+            raise ValueError("refresh_every is for weights='balance': fixed weights stay.")
+    scales = loss_scales(loss, len(x_boundary), len(x_interior))
+    marks = _marks(record_at, steps)
+    g, f = problem.solution(x_boundary).reshape(-1), problem.forcing(x_interior).reshape(-1)
+    fields = make_fields(model, x_boundary, x_interior, problem.operator, method)
+    start = [p.detach().clone() for p in fields.parameters]
+    weights = fields.kernel().balance_weights() if balanced else weight_pair(weights)
+
+    records, kernels, first, diverged = [], [], None, False
+    with tqdm(total=steps, disable=not progress, desc="training", leave=False) as bar:
+        for k in range(steps + 1):
+            u, lu = fields.values()
+            r_u, r_lu = u - g, lu - f
+            if k in marks or k % 100 == 0:
+                value = weights[0] * scales[0] * r_u @ r_u + weights[1] * scales[1] * r_lu @ r_lu
+                first = value.item() if first is None else first
+                if not value.item() <= 1e6 * (first + 1):
+                    diverged = True
+                    break
+            if refresh_every and k and k % refresh_every == 0:
+                weights = fields.kernel().balance_weights()
+            if k in marks:
+                both = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
+                moved = _distance(fields.parameters, start) / _distance(start, None)
+                seen = None
+                if observe is not None:
+                    with torch.no_grad():
+                        seen = torch.as_tensor(observe(model)).detach().clone()
+                records.append((k, u, lu, both, u.new_tensor(weights), moved, seen))
+                if keep_kernels:
+                    kernels.append(fields.kernel())
+            if k < steps:
+                pulls = weights[0] * scales[0] * r_u, weights[1] * scales[1] * r_lu
+                fields.descend(*pulls, learning_rate)
+                bar.update()
+    if diverged:
+        _warn(
+            fields, start, k, learning_rate, [w * c for w, c in zip(weights, scales, strict=True)]
+        )
+    step, *columns = zip(*records, strict=True)
+    *stacked, seen = columns
+    step = torch.tensor(step, device=g.device)
+    seen = None if observe is None else torch.stack(seen)
+    stacked = [torch.stack(column) for column in stacked]
+    time = learning_rate * step.to(g.dtype)
+    return PINNHistory(step, time, *stacked, tuple(kernels), seen, float(learning_rate), diverged)
+
+
+def _marks(record_at: Iterable[int] | None, steps: int) -> set[int]:
+    """Return the steps to record: asked for, or about 40; always 0 and the last."""
+    if record_at is None:
+        return {0, steps} | {round(steps ** (i / 40)) for i in range(41) if steps}
+    marks = {int(k) for k in record_at}
+    if any(k < 0 or k > steps for k in marks):
+        raise ValueError(f"record_at must lie between 0 and steps = {steps}; got {sorted(marks)}.")
+    return {0, steps} | marks
+
+
+def _distance(parameters, start) -> Tensor:
+    """Return ‖parameters − start‖, or ‖parameters‖ where there is no start."""
+    with torch.no_grad():
+        parts = parameters if start is None else torch._foreach_sub(list(parameters), start)
+        return torch.stack([part.norm() for part in parts]).norm()
+
+
+def _warn(fields, start, step: int, learning_rate: float, pair) -> None:
+    """Say that training diverged, and which rate the kernel at the start allows."""
+    final = [p.detach().clone() for p in fields.parameters]
+    with torch.no_grad():
+        torch._foreach_copy_(fields.parameters, start)
+        largest = fields.kernel().weighted(*pair).eigenvalues()[-1].item()
+        torch._foreach_copy_(fields.parameters, final)
+    limit = 2 / largest if largest > 0 else math.inf
+    warnings.warn(
+        f"training diverged by step {step}: the learning rate is {learning_rate:g}, and the "
+        f"largest stable rate at the start is 2/λ_max = {limit:.3g}. The history ends before it.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
