@@ -54,7 +54,8 @@ def recording(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[Call | N
 def run(module: nn.Module, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
     """Return module(x) at other `parameters`; buffers that it moves are moved in a copy."""
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    return functional_call(module, buffers | (parameters or {}), (x,))
+    replaced = buffers | (parameters or {})
+    return functional_call(module, replaced, (x,)) if replaced else module(x)
 
 
 def evaluate(model: nn.Module, x: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ def evaluate(model: nn.Module, x: Tensor) -> Tensor:
 
 def own(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trainable parameters that `module` holds itself."""
-    return {name: p for name, p in module._parameters.items() if p is not None and p.requires_grad}
+    return {name: p for name, p in module.named_parameters(recurse=False) if p.requires_grad}
 
 
 def _uses(root, stop=None) -> Counter:
@@ -89,14 +90,13 @@ def standing_alone(modules: dict[str, nn.Module], calls: dict, f: Tensor) -> dic
     The parameters of such a module act on the outputs `f` (1, k) through its output only.
     """
     used = _uses(f.grad_fn)
-    owners = Counter(p for module in modules.values() for p in own(module).values())
 
     def alone(name, module):
         if len(calls[name]) != 1 or calls[name][0] is None:
             return False
         ((h, version, shape, edge),) = calls[name]
         inside, mine = _uses(edge.node, h.grad_fn), set(own(module).values())
-        whole = set(inside) <= mine and all(inside[p] == used[p] and owners[p] == 1 for p in mine)
+        whole = set(inside) <= mine and all(inside[p] == used[p] for p in mine)
         return whole and h.shape[:1] == shape[:1] == (1,) and h._version == version
 
     return {name: module for name, module in modules.items() if alone(name, module)}

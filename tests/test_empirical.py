@@ -97,7 +97,7 @@ class Tied(nn.Module):
 
 
 class Aside(nn.Module):
-    """Parameters used outside of their module: one bypasses a call, one call leads nowhere."""
+    """Parameters used outside of their module: one bypasses a call, two calls lead nowhere."""
 
     def __init__(self):
         """Draw the layers."""
@@ -106,8 +106,25 @@ class Aside(nn.Module):
 
     def forward(self, x):
         """Return (n, 2)."""
+        self.a(x + 1)
         self.b(x)
         return linear(torch.tanh(self.a(x)), self.b.weight)
+
+
+class Overwrites(nn.Module):
+    """A layer whose input is overwritten before its derivative is taken."""
+
+    def __init__(self):
+        """Draw the layer."""
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        """Return (n, 2)."""
+        h = 1 * x
+        z = self.layer(h)
+        h += 1
+        return z
 
 
 class TokensFirst(nn.Module):
@@ -487,6 +504,7 @@ REFUSALS = {
     "detached": (Returns(torch.detach), {}, ValueError, "does not depend on its trainable param"),
     "branch": (Returns(branch), {"method": "jacobian"}, ValueError, "vmap, .* cannot run this"),
     "branch, ntvp": (Returns(branch), {"method": "ntvp"}, ValueError, "branches on values out"),
+    "overwritten": (Overwrites(), {}, ValueError, "modified by an inplace operation"),
     "too large": (nn.Linear(1, 1), {"x1": torch.ones(4_000_000, 1)}, MemoryError, "64,000.0 GB"),
 }
 

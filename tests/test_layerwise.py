@@ -11,7 +11,7 @@ TAKEN = {
     "squeeze": {"layers.0", "layers.1", "layers.3"},
     "twice": {"head"},
     "tied": set(),
-    "aside": {"a"},
+    "aside": set(),
     "tokens first": {"head"},
     "attention": {"queries", "keys", "values", "before", "after", "up", "down", "head"},
     "multihead": {"head"},
