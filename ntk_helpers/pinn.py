@@ -41,8 +41,7 @@ class PINNKernel(NamedTuple):
 
     def weighted(self, boundary: float, residual: float) -> "PINNKernel":
         """Return D^½ K D^½, which has the eigenvalues of K D, for weights λ_b and λ_r ≥ 0."""
-        _checks.require_number("boundary", boundary)
-        _checks.require_number("residual", residual)
+        boundary, residual = weight_pair((boundary, residual))
         mixed = math.sqrt(boundary * residual)
         return PINNKernel(boundary * self.uu, mixed * self.ur, residual * self.rr)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
+from torch.func import grad
 
 from ntk_helpers import _checks
 
@@ -21,12 +21,8 @@ def second_derivative(u: Field) -> Field:
         >>> second_derivative(lambda x: (x**3).sum())(torch.tensor([2.0]))
         tensor(12.)
     """
-
-    def at(x: Tensor) -> Tensor:
-        e = torch.ones_like(x)
-        return jvp(lambda y: jvp(u, (y,), (e,))[1], (x,), (e,))[1]
-
-    return at
+    slope = grad(u)
+    return lambda x: grad(lambda y: slope(y).sum())(x).sum()
 
 
 @dataclass(frozen=True)

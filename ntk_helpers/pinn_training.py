@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ntk_helpers import _checks
+from ntk_helpers._progress import tqdm
 from ntk_helpers.pinn import PINNKernel, check_pinn, loss_scales, weight_pair
 from ntk_helpers.pinn_fields import METHODS, make_fields
 
