@@ -113,7 +113,7 @@ def pinn_kernel(
         j_left, top = jacobian(*left), sum(sizes[:i])
         for j, right in enumerate(blocks[i:], i):
             j_right, start = j_left if i == j else jacobian(*right), sum(sizes[:j])
-            product = j_left @ j_right.T
+            product = gram(j_left) if i == j else j_left @ j_right.T
             full[top : top + len(j_left), start : start + len(j_right)] = product
             full[start : start + len(j_right), top : top + len(j_left)] = product.T
     if not _checks.is_finite(full):
@@ -123,6 +123,12 @@ def pinn_kernel(
         )
     n = len(x_boundary)
     return PINNKernel(full[:n, :n], full[:n, n:], full[n:, n:])
+
+
+def gram(j: Tensor) -> Tensor:
+    """Return J Jᵀ, symmetric to the last digit, which a product of matrices is not."""
+    product = j @ j.T
+    return (product + product.T) / 2
 
 
 def field_of(model: nn.Module, theta: dict[str, Tensor]) -> Field:

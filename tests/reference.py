@@ -181,3 +181,43 @@ def descend_in_function_space(k_train, k_test_train, y, f0, f0_test, learning_ra
         f0 = f0 - learning_rate * scale * k_train @ residual
         f0_test = f0_test - learning_rate * scale * k_test_train @ residual
     return f0, f0_test
+
+
+# --- physics-informed networks ------------------------------------------------------------------
+
+
+def second_derivative_by_autograd(model, x):
+    """Return u'' (n,) at points (n, 1), differentiable in the parameters."""
+    x = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), x, create_graph=True)
+    return curvature[:, 0]
+
+
+def pinn_kernel_by_loop(model, x_boundary, x_interior, operator):
+    """Return the kernel of (u(x_b); Lu(x_r)), row by row; `operator(model, x)` returns (n,)."""
+    parameters = list(model.parameters())
+    outputs = [*model(x_boundary).reshape(-1), *operator(model, x_interior)]
+    rows = [
+        torch.autograd.grad(
+            output, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        for output in outputs
+    ]
+    return torch.tensor(
+        [[sum(float((g * h).sum()) for g, h in zip(a, b, strict=True)) for b in rows] for a in rows]
+    )
+
+
+def train_pinn_by_loop(model, problem, x_boundary, x_interior, rate, steps, factors):
+    """Descend on a Σ ½ (u − g)² + c Σ ½ (u'' − f)² with (a, c) = factors; return u and u''."""
+    for k in range(steps + 1):
+        u, curvature = model(x_boundary), second_derivative_by_autograd(model, x_interior)
+        if k == steps:
+            return u.detach()[:, 0], curvature.detach()
+        wrong_b = u - problem.solution(x_boundary)
+        wrong_r = curvature - problem.forcing(x_interior)[:, 0]
+        loss = 0.5 * (factors[0] * (wrong_b**2).sum() + factors[1] * (wrong_r**2).sum())
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        for p, gradient in zip(model.parameters(), gradients, strict=True):
+            p.data = p.data - rate * gradient

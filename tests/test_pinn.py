@@ -1,0 +1,472 @@
+"""PINNs: the block kernel, training by three routes, and the closed form, against slow twins."""
+
+import copy
+import math
+import warnings
+
+import pytest
+import torch
+from reference import (
+    flow_by_ode,
+    pinn_kernel_by_loop,
+    second_derivative_by_autograd,
+    train_pinn_by_loop,
+)
+from torch import nn
+from torch.func import grad, jacrev
+
+import ntk_helpers as ntk
+from ntk_helpers import pinn
+
+PROBLEM = ntk.PoissonProblem()
+X_B, X_R = (
+    torch.tensor([[0.0], [0.0], [1.0], [1.0]], dtype=torch.float64),
+    torch.linspace(0, 1, 7, dtype=torch.float64)[:, None],
+)
+SETUPS = {"text": ("ntk", False), "code": ("standard", True), "ntk": ("ntk", True)}
+setups = pytest.mark.parametrize("setup", SETUPS)
+methods = pytest.mark.parametrize("method", ["analytic", "taylor", "autograd"])
+
+
+def network(setup="ntk", width=12, depth=1, seed=0, dtype=torch.float64, **options):
+    """Return a PINN; biases and weights with scales that no formula may drop unnoticed."""
+    parameterization, standardised = SETUPS[setup]
+    options = {"activation": "tanh", "sigma_w": 1.3, "sigma_b": 0.7} | options
+    model = ntk.MLP(
+        1, width, depth=depth, parameterization=parameterization, seed=seed, dtype=dtype, **options
+    )
+    return ntk.Standardized(model, X_R.to(dtype)) if standardised else model
+
+
+def train(model, **options):
+    options = {"learning_rate": 1e-4, "steps": 20, "progress": False} | options
+    return ntk.train_pinn(model, PROBLEM, X_B, X_R, **options)
+
+
+class Modes(nn.Module):
+    """u = θ_0 + θ_1 x + Σ_m θ_m sin(m π x): linear in θ, so that its kernel never changes."""
+
+    def __init__(self):
+        """Start at some θ."""
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor([0.3, -0.5, 0.2, 0.4, -0.1], dtype=torch.float64))
+
+    def forward(self, x):
+        waves = [torch.sin(m * math.pi * x) for m in (1, 2, 3)]
+        return torch.cat([torch.ones_like(x), x, *waves], -1) @ self.theta[:, None]
+
+
+# --- the problem -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem", [ntk.PoissonProblem(4), ntk.PoissonProblem((1, 3), (1.0, 0.5))])
+def test_the_forcing_is_the_second_derivative_of_the_solution(problem):
+    def u(x):
+        return problem.solution(x)[0]
+
+    found = torch.stack([problem.operator(u)(x) for x in X_R])
+    torch.testing.assert_close(found, problem.forcing(X_R)[:, 0])
+    h = 1e-4
+    differences = (u(0.3 + h + X_R[:1]) - 2 * u(0.3 + X_R[:1]) + u(0.3 - h + X_R[:1])) / h**2
+    torch.testing.assert_close(differences, problem.forcing(X_R[:1] + 0.3)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_solution_is_a_sum_of_sines_in_the_shape_of_the_points():
+    problem = ntk.PoissonProblem((1, 3), (1.0, 0.5))
+    expected = torch.sin(math.pi * X_R) + 0.5 * torch.sin(3 * math.pi * X_R)
+    torch.testing.assert_close(problem.solution(X_R), expected)
+    assert problem.solution(X_R[:, 0]).shape == (7,)
+    assert ntk.PoissonProblem().frequency == 1
+
+
+def test_points_fill_the_interval_and_its_ends():
+    assert PROBLEM.boundary(6).flatten().tolist() == [0, 0, 0, 1, 1, 1]
+    assert PROBLEM.interior(5).flatten().tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert PROBLEM.interior(5, dtype=torch.float32).dtype == torch.float32
+
+
+def test_standardised_points_have_mean_0_and_spread_1():
+    seen = []
+    layer = nn.Linear(1, 1, dtype=torch.float64)
+    layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    points = ntk.PoissonProblem().interior(100)
+    ntk.Standardized(layer, points)(points)
+    assert seen[0].mean().abs() < 1e-12
+    assert seen[0].square().mean() == pytest.approx(1)
+
+
+def test_the_second_derivative_carries_1_over_s_squared():
+    model = network("ntk")
+    inside = (X_R - model.mean) / model.scale
+    bare = second_derivative_by_autograd(model.network, inside)
+    found = train(model, steps=0).lu[0]
+    torch.testing.assert_close(found, bare / model.scale**2)
+    assert ntk.Standardized(model.network, PROBLEM.interior(100)).scale.item() ** -2 == (
+        pytest.approx(12, rel=0.03)
+    )
+
+
+# --- the kernel --------------------------------------------------------------------------------
+
+
+def _helmholtz(u):
+    return lambda x: ntk.PoissonProblem.operator(u)(x) + 9.0 * u(x)
+
+
+def _transport(u):
+    return lambda x: grad(u)(x)[0] + 3.0 * x[0] * u(x)
+
+
+def _helmholtz_loop(model, x):
+    return second_derivative_by_autograd(model, x) + 9.0 * model(x)[:, 0]
+
+
+def _transport_loop(model, x):
+    x = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return (slope + 3.0 * x * model(x))[:, 0]
+
+
+OPERATORS = {
+    "Poisson": (PROBLEM.operator, second_derivative_by_autograd),
+    "Helmholtz": (_helmholtz, _helmholtz_loop),
+    "first order": (_transport, _transport_loop),
+}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("depth", [1, 2])
+@setups
+def test_the_kernel_is_that_of_a_plain_loop(operator, depth, setup):
+    model = network(setup, depth=depth, width=6)
+    ours, naive = OPERATORS[operator]
+    found = ntk.pinn_kernel(model, X_B, X_R, ours)
+    expected = pinn_kernel_by_loop(model, X_B, X_R, naive)
+    torch.testing.assert_close(found.full, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.ur, expected[:4, 4:], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.rr, expected[4:, 4:], rtol=1e-9, atol=1e-9)
+
+
+def test_the_kernel_takes_operators_in_two_dimensions():
+    model = ntk.MLP(2, 6, depth=2, activation="tanh", seed=0)
+    x_b, x_r = torch.rand(3, 2), torch.rand(4, 2)
+
+    def laplacian(model, x):
+        x = x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        parts = [torch.autograd.grad(slope[:, i].sum(), x, create_graph=True)[0] for i in (0, 1)]
+        return parts[0][:, 0] + parts[1][:, 1]
+
+    found = ntk.pinn_kernel(model, x_b, x_r, lambda u: lambda x: jacrev(grad(u))(x).trace())
+    expected = pinn_kernel_by_loop(model, x_b, x_r, laplacian)
+    torch.testing.assert_close(found.full, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_boundary_block_is_the_usual_tangent_kernel():
+    model = network("code")
+    expected = ntk.empirical_ntk(model, X_B, outputs="trace")
+    torch.testing.assert_close(ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator).uu, expected)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    model = network(width=5)
+    whole = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator).full
+    monkeypatch.setattr(pinn, "WORKING_SET", 3 * 4 * 16 * 8)
+    parts = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator).full
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
+
+
+@setups
+def test_the_kernel_is_symmetric_psd_and_of_rank_2_on_the_boundary(setup):
+    x_b, x_r = PROBLEM.boundary(20), PROBLEM.interior(20)
+    kernel = ntk.pinn_kernel(network(setup, width=50), x_b, x_r, PROBLEM.operator)
+    assert torch.equal(kernel.full, kernel.full.T)
+    values = kernel.eigenvalues()
+    assert (values.diff() >= 0).all()
+    assert values[0] > -1e-12 * values[-1]
+    assert torch.linalg.matrix_rank(kernel.uu, hermitian=True) == 2
+
+
+def test_the_kernel_at_the_start_knows_nothing_of_the_problem():
+    kernels = []
+    for frequency in (1, 4):
+        problem = ntk.PoissonProblem(frequency)
+        model = network()
+        run = ntk.train_pinn(
+            model, problem, X_B, X_R, learning_rate=1e-5, steps=0, keep_kernels=True
+        )
+        kernels.append(run.kernels[0].full)
+    assert torch.equal(*kernels)
+
+
+def test_weighted_eigenvalues_are_those_of_k_times_d():
+    kernel = ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator)
+    d = torch.tensor([5.0] * 4 + [0.3] * 7)
+    raw = torch.linalg.eigvals(kernel.full * d)
+    found = kernel.weighted(5.0, 0.3).eigenvalues()
+    assert raw.imag.abs().max() < 1e-8 * raw.abs().max()
+    torch.testing.assert_close(found, raw.real.sort().values, rtol=1e-8, atol=1e-8 * found[-1])
+
+
+def test_balance_weights_give_both_losses_the_same_mean_rate():
+    kernel = ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator)
+    boundary, residual = kernel.balance_weights()
+    total = kernel.full.trace().item()
+    assert boundary * kernel.uu.trace().item() == pytest.approx(total)
+    assert residual * kernel.rr.trace().item() == pytest.approx(total)
+    assert boundary > residual
+
+
+# --- training ----------------------------------------------------------------------------------
+
+
+@methods
+@setups
+@pytest.mark.parametrize(("loss", "scales"), [("sum", (1, 1)), ("mean", (1 / 4, 1 / 7))])
+def test_training_is_the_loop_by_autograd(method, setup, loss, scales):
+    model = network(setup)
+    twin = copy.deepcopy(model)
+    run = train(model, loss=loss, weights=(3.0, 0.5), method=method)
+    factors = 3.0 * scales[0], 0.5 * scales[1]
+    u, curvature = train_pinn_by_loop(twin, PROBLEM, X_B, X_R, 1e-4, 20, factors)
+    torch.testing.assert_close(run.u[-1], u, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(run.lu[-1], curvature, rtol=1e-9, atol=1e-9)
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-9)
+    wrong = u - PROBLEM.solution(X_B)[:, 0], curvature - PROBLEM.forcing(X_R)[:, 0]
+    expected = [0.5 * c * w.square().sum() for c, w in zip(scales, wrong, strict=True)]
+    torch.testing.assert_close(run.losses[-1], torch.stack(expected), rtol=1e-9, atol=1e-9)
+
+
+def test_deep_networks_train_alike_by_both_routes():
+    runs = [
+        train(
+            network("code", depth=3, width=8),
+            learning_rate=1e-6,
+            method=method,
+            keep_kernels=True,
+            record_at=[7],
+        )
+        for method in ("taylor", "autograd")
+    ]
+    torch.testing.assert_close(runs[0].lu, runs[1].lu)
+    assert runs[0].step.tolist() == [0, 7, 20]
+    torch.testing.assert_close(runs[0].kernel_change, runs[1].kernel_change)
+
+
+def test_the_loss_of_the_released_code_takes_half_the_rate():
+    model = network("code")
+    twin = copy.deepcopy(model)
+    run = train(model, loss="mean", learning_rate=2e-3, steps=1)
+    u, curvature = twin(X_B), second_derivative_by_autograd(twin, X_R)
+    mse = nn.MSELoss()
+    loss = mse(u, PROBLEM.solution(X_B)) + mse(curvature, PROBLEM.forcing(X_R)[:, 0])
+    optimizer = torch.optim.SGD(twin.parameters(), lr=1e-3)
+    loss.backward()
+    optimizer.step()
+    torch.testing.assert_close(run.u[-1], twin(X_B).detach()[:, 0])
+
+
+@setups
+def test_the_analytic_kernel_is_the_general_one(setup):
+    model = network(setup)
+    run = train(model, keep_kernels=True, steps=5)
+    expected = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator)
+    torch.testing.assert_close(run.kernels[-1].full, expected.full)
+    change = (run.kernels[-1].full - run.kernels[0].full).norm() / run.kernels[0].full.norm()
+    torch.testing.assert_close(run.kernel_change[-1], change)
+
+
+def test_the_history_tells_steps_times_and_how_far_the_parameters_went():
+    model = network()
+    start = torch.cat([p.detach().flatten() for p in model.parameters()])
+    run = train(model, record_at=[3], observe=lambda u: u(X_R)[:, 0])
+    end = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert run.step.tolist() == [0, 3, 20]
+    torch.testing.assert_close(run.time, 1e-4 * run.step)
+    torch.testing.assert_close(run.parameter_change[-1], (end - start).norm() / start.norm())
+    torch.testing.assert_close(run.observed[-1], model(X_R).detach()[:, 0])
+    assert run.parameter_change[0] == 0
+    assert run.kernels == ()
+    assert len(train(network(), steps=1000, learning_rate=1e-6).step) > 20
+
+
+def test_balance_weights_are_those_of_the_kernel_and_can_be_refreshed():
+    expected = ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator).balance_weights()
+    fixed = train(network(), weights="balance", record_at=range(21))
+    torch.testing.assert_close(fixed.weights[-1], torch.tensor(expected))
+    model = network()
+    fresh = train(model, weights="balance", refresh_every=10, record_at=range(21))
+    changes = fresh.weights.diff(dim=0).abs().sum(1).nonzero()[:, 0] + 1
+    assert changes.tolist() == [10, 20]
+    now = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator).balance_weights()
+    torch.testing.assert_close(fresh.weights[-1], torch.tensor(now))
+
+
+def test_float32_is_kept():
+    model = network(dtype=torch.float32)
+    run = ntk.train_pinn(
+        model, PROBLEM, X_B.float(), X_R.float(), learning_rate=1e-4, steps=3, keep_kernels=True
+    )
+    assert {run.u.dtype, run.losses.dtype, run.kernels[0].full.dtype} == {torch.float32}
+    exact = train(network(), steps=3)
+    torch.testing.assert_close(run.lu.double(), exact.lu[[0, -3, -2, -1]], rtol=1e-4, atol=1e-3)
+
+
+def test_frozen_parameters_stay():
+    model = network()
+    model.network.layers[0].weight.requires_grad_(False)
+    before = model.network.layers[0].weight.clone()
+    train(model)
+    assert torch.equal(model.network.layers[0].weight, before)
+
+
+def test_a_run_that_diverges_stops_and_names_the_largest_rate():
+    limit = 2 / ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator).eigenvalues()[-1].item()
+    with pytest.warns(RuntimeWarning, match=rf"diverged by step .* 2/λ_max = {limit:.3g}\b"):
+        run = train(network(), learning_rate=100 * limit, steps=500)
+    assert run.diverged
+    assert run.lu.isfinite().all()
+
+
+# --- the closed form ---------------------------------------------------------------------------
+
+
+def _forecast(model, weights=(1.0, 1.0), loss="sum"):
+    kernel = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator)
+    start = train(model, steps=0)
+    targets = PROBLEM.solution(X_B), PROBLEM.forcing(X_R)
+    dynamics = ntk.PINNDynamics(
+        kernel, targets, (start.u[0], start.lu[0]), weights=weights, loss=loss
+    )
+    return dynamics, kernel, start
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (20.0, 0.3)])
+@pytest.mark.parametrize("loss", ["sum", "mean"])
+def test_the_closed_form_is_exact_where_the_kernel_is_constant(weights, loss):
+    model = Modes()
+    dynamics, _, _ = _forecast(model, weights, loss)
+    cross = ntk.pinn_kernel(model, torch.cat([X_B, X_R]), X_R, PROBLEM.operator)
+    cross = torch.cat([cross.uu[4:, :4], cross.ur[4:]], 1)
+    before = model(X_R).detach()[:, 0]
+    rate = 0.2 * dynamics.max_learning_rate
+    run = train(
+        model,
+        learning_rate=rate,
+        steps=200,
+        weights=weights,
+        loss=loss,
+        record_at=range(0, 201, 50),
+    )
+    u, lu = dynamics.train_steps(run.step, rate)
+    torch.testing.assert_close(u, run.u, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(lu, run.lu, rtol=1e-8, atol=1e-7)
+    elsewhere = dynamics.flow.test_steps(200, rate, cross * dynamics._root, before)
+    torch.testing.assert_close(elsewhere, model(X_R).detach()[:, 0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "scales"), [("sum", (1.0, 1.0)), ("mean", (1 / 4, 1 / 7))])
+def test_the_closed_form_solves_the_differential_equation(loss, scales):
+    dynamics, kernel, start = _forecast(network(), (2.0, 0.5), loss)
+    d = torch.tensor([2.0 * scales[0]] * 4 + [0.5 * scales[1]] * 7)
+    y = torch.cat([PROBLEM.solution(X_B)[:, 0], PROBLEM.forcing(X_R)[:, 0]])
+    f0 = torch.cat([start.u[0], start.lu[0]])
+    k_test = kernel.full[:2]
+    t = 20 / dynamics.eigenvalues[-1].item()
+    train_, test_ = flow_by_ode(kernel.full * d, k_test * d, y, f0, f0[:2], t, 1.0)
+    u, lu = dynamics.train(t)
+    torch.testing.assert_close(torch.cat([u, lu]), train_, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(dynamics.test(t, k_test, f0[:2]), test_, rtol=1e-6, atol=1e-6)
+    at_once = dynamics.train(torch.tensor([0.0, t]))
+    torch.testing.assert_close(at_once[1][0], start.lu[0])
+    assert dynamics.max_learning_rate == pytest.approx(2 / dynamics.eigenvalues[-1].item())
+
+
+def test_wide_networks_come_nearer_to_the_closed_form():
+    gaps = []
+    for width in (64, 1024):
+        model = network(width=width)
+        dynamics, _, _ = _forecast(model)
+        rate = 0.05 * dynamics.max_learning_rate
+        run = train(model, learning_rate=rate, steps=100)
+        _, lu = dynamics.train_steps(run.step, rate)
+        gaps.append((lu - run.lu).norm() / (run.lu - run.lu[0]).norm())
+    assert gaps[1] < 0.15
+    assert gaps[1] < 0.6 * gaps[0]
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+def test_bad_problems_are_refused():
+    with pytest.raises(ValueError, match="frequency must be finite and greater than 0; got 0"):
+        ntk.PoissonProblem(0)
+    with pytest.raises(TypeError, match="amplitude must be a number; got 'x'"):
+        ntk.PoissonProblem(1, "x")
+    with pytest.raises(ValueError, match=r"frequency has 2 value\(s\) but amplitude has 1"):
+        ntk.PoissonProblem((1, 3), (1.0,))
+    with pytest.raises(ValueError, match=r"n must be even, half for each end .*; got 5"):
+        PROBLEM.boundary(5)
+    with pytest.raises(ValueError, match="n must be at least 2; got 1"):
+        PROBLEM.interior(1)
+    with pytest.raises(ValueError, match="points do not vary in some input"):
+        ntk.Standardized(network("text"), X_R[:1])
+
+
+def test_bad_arguments_of_the_kernel_are_refused():
+    model = network("text")
+    with pytest.raises(TypeError, match="operator must be a function that maps u to Lu; got str"):
+        ntk.pinn_kernel(model, X_B, X_R, "laplace")
+    with pytest.raises(ValueError, match=r"operator\(u\)\(x\) must be a scalar .*; got \(1,\)"):
+        ntk.pinn_kernel(model, X_B, X_R, grad)
+    with pytest.raises(ValueError, match=r"model must have one output, the value u\(x\); got 2"):
+        ntk.pinn_kernel(ntk.MLP(1, 3, 2), X_B, X_R, PROBLEM.operator)
+    with pytest.raises(ValueError, match=r"x_boundary must have 2 axes; got shape \(4,\)"):
+        ntk.pinn_kernel(model, X_B[:, 0], X_R, PROBLEM.operator)
+    with pytest.raises(TypeError, match=r"x_interior is torch.float32 but .* is torch.float64"):
+        ntk.pinn_kernel(model, X_B, X_R.float(), PROBLEM.operator)
+    with pytest.raises(ValueError, match="the kernel holds NaN or infinite values"):
+        ntk.pinn_kernel(model, X_B, X_R, lambda u: lambda x: u(x) / x[0])
+
+
+def test_weights_that_cannot_be_are_refused():
+    flat = ntk.pinn_kernel(network("text", activation="relu"), X_B, X_R, PROBLEM.operator)
+    with pytest.raises(ValueError, match=r"K_rr is zero.*ReLU has no second derivative"):
+        flat.balance_weights()
+    with pytest.raises(ValueError, match="λ_b must be finite and 0 or greater; got -1"):
+        flat.weighted(-1.0, 1.0)
+    with pytest.raises(TypeError, match=r"weights must be a pair \(λ_b, λ_r\) or 'balance'; got 3"):
+        train(network(), weights=3)
+    with pytest.raises(ValueError, match="weights must be one of 'balance'; got 'equal'"):
+        train(network(), weights="equal")
+    with pytest.raises(ValueError, match="refresh_every is for weights='balance'"):
+        train(network(), refresh_every=5)
+
+
+def test_bad_arguments_of_training_are_refused():
+    with pytest.raises(ValueError, match="loss must be one of 'sum', 'mean'; got 'mse'"):
+        train(network(), loss="mse")
+    with pytest.raises(ValueError, match="record_at must lie between 0 and steps = 20"):
+        train(network(), record_at=[21])
+    with pytest.raises(ValueError, match=r"method 'analytic' needs an ntk\.MLP with one input and"):
+        train(network(depth=2), method="analytic")
+    with pytest.raises(ValueError, match="method must be one of 'auto', 'analytic'"):
+        train(network(), method="fast")
+    with pytest.raises(ValueError, match="learning_rate must be finite and greater than 0; got 0"):
+        train(network(), learning_rate=0.0)
+
+
+def test_values_that_do_not_fit_the_kernel_are_refused():
+    kernel = ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator)
+    with pytest.raises(ValueError, match=r"4 boundary and 7 interior values.*got 8 and 11 values"):
+        ntk.PINNDynamics(kernel, (torch.zeros(4), torch.zeros(4)), (torch.zeros(4), torch.zeros(7)))
+    pair = (torch.zeros(4), torch.zeros(7))
+    with pytest.raises(ValueError, match="λ_b must be finite and greater than 0; got 0"):
+        ntk.PINNDynamics(kernel, pair, pair, weights=(0.0, 1.0))
+
+
+def test_nothing_warns_in_a_healthy_run():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not train(network()).diverged
