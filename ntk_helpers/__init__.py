@@ -1,4 +1,4 @@
-"""Compute, train and predict with the Neural Tangent Kernel in PyTorch: the helpers of the course."""
+"""Compute, train and predict with the Neural Tangent Kernel in PyTorch: the course's helpers."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

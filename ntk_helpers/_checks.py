@@ -212,3 +212,22 @@ def require_same_row(alone: Tensor, among: Tensor) -> None:
             "model mixes the rows of a batch, or is random: a point has another output alone than "
             "beside others, so there is no f(x). Call model.eval(), or normalise over features."
         )
+
+
+def require_shape(name: str, value: Tensor, shape: Iterable[int]) -> None:
+    """Raise ValueError unless `value` has the shape that the targets y imply."""
+    if value.shape != torch.Size(shape):
+        raise ValueError(
+            f"{name} must have shape {tuple(shape)}, as y implies; got {tuple(value.shape)}. "
+            f"A column (n, 1) and a vector (n,) differ: .squeeze(1) and [:, None] convert."
+        )
+
+
+def require_symmetric(name: str, kernel: Tensor) -> None:
+    """Raise ValueError unless the square matrix `kernel` is symmetric, up to rounding."""
+    asymmetry, size = float((kernel - kernel.T).abs().max()), float(kernel.abs().max())
+    if asymmetry > math.sqrt(torch.finfo(kernel.dtype).eps) * size:
+        raise ValueError(
+            f"{name} is not symmetric: |K − Kᵀ| is up to {asymmetry:.3g}, with entries up to "
+            f"{size:.3g}. Give the kernel of the training points with themselves."
+        )

@@ -70,16 +70,11 @@ class KernelDynamics:
                 f"{tuple(y.shape)}; got {tuple(k_train.shape)}. One row and one column for each "
                 f"training point."
             )
-        self._like_y("f0", f0, y.shape)
+        _checks.require_shape("f0", f0, y.shape)
         self._scale = 1 / n if loss == "mean" else 1.0
-        self._f0, self._missing = f0.detach(), (y - f0).detach()
+        self._f0 = f0.detach()
         kernel = self._square(k_train.detach())
-        asymmetry, size = float((kernel - kernel.T).abs().max()), float(kernel.abs().max())
-        if asymmetry > math.sqrt(torch.finfo(kernel.dtype).eps) * size:
-            raise ValueError(
-                f"k_train is not symmetric: |K − Kᵀ| is up to {asymmetry:.3g}, with entries up to "
-                f"{size:.3g}. Give the kernel of the training points with themselves."
-            )
+        _checks.require_symmetric("k_train", kernel)
         raw, self.eigenvectors = torch.linalg.eigh((kernel + kernel.T) / 2)
         low, high = float(raw[0]), float(raw[-1])
         if low < -NOT_PSD * max(high, 0.0):
@@ -88,6 +83,7 @@ class KernelDynamics:
                 f"{high:.3g}. A tangent kernel J Jᵀ has none below 0: look for a wrong sign or an "
                 f"index out of place."
             )
+        self._amplitudes = self.eigenvectors.T @ (y - f0).detach().reshape(len(raw), -1)
         self.cutoff = max(10 * len(raw) * torch.finfo(raw.dtype).eps * high, -low)
         self.eigenvalues = torch.where(raw > self.cutoff, raw, 0.0)
         self.rank = int((self.eigenvalues > 0).sum())
@@ -158,7 +154,7 @@ class KernelDynamics:
         Raises:
             ValueError: If a time is negative or NaN.
         """
-        left = (self._flow(t)[0] - 1) * self._amplitudes()
+        left = (self._flow(t)[0] - 1) * self._amplitudes
         shape = (len(self.eigenvalues),) if self._coupled else self._f0.shape
         return left.reshape(*left.shape[:-2], *shape)
 
@@ -201,32 +197,26 @@ class KernelDynamics:
         to test points, and by then ct would blow up the rounding that it does carry.
         """
         limit = self._scale * t * torch.exp(-self._scale * self.cutoff * t)
-        limit = torch.where(t.isinf(), 0.0, limit)
-        positive = self.eigenvalues[:, None] > 0
-        return torch.where(positive, done / self.eigenvalues[:, None], limit)
+        limit, values = torch.where(t.isinf(), 0.0, limit), self.eigenvalues[:, None]
+        return torch.where(values > 0, done / values, limit)
 
     def _train(self, done: Tensor) -> Tensor:
         """Return f_0(X) plus what the modes have done."""
-        change = self.eigenvectors @ (done * self._amplitudes())
+        change = self.eigenvectors @ (done * self._amplitudes)
         return self._f0 + change.reshape(*change.shape[:-2], *self._f0.shape)
 
     def _test(self, gain: Tensor, k_test_train: Tensor, f0_test: Tensor | None) -> Tensor:
         """Return f_0(x) plus what the modes carry to the test points."""
         carried = self._towards(k_test_train)
         shape = (len(k_test_train), *self._f0.shape[1:])
-        change = carried @ (gain * self._amplitudes())
+        change = carried @ (gain * self._amplitudes)
         change = change.reshape(*change.shape[:-2], *shape)
         if f0_test is None:
             return change
         _checks.require_tensor("f0_test", f0_test)
         _checks.require_same_place(k_test_train=k_test_train, f0_test=f0_test)
-        self._like_y("f0_test", f0_test, shape)
+        _checks.require_shape("f0_test", f0_test, shape)
         return f0_test.detach() + change
-
-    def _amplitudes(self) -> Tensor:
-        """Return Vᵀ (Y − f_0(X)), (n, k) or (n·k, 1)."""
-        missing = self._missing.reshape(len(self.eigenvectors), -1)
-        return self.eigenvectors.T @ missing
 
     def _square(self, kernel: Tensor) -> Tensor:
         """Return a kernel as a matrix: (m, n) as it is, (m, n, k, k) as (m·k, n·k)."""
@@ -258,12 +248,3 @@ class KernelDynamics:
         if not (grid >= 0).all():
             raise ValueError(f"{name} must be 0 or greater; got {grid[~(grid >= 0)].tolist()[:5]}.")
         return grid[:, None, None] if grid.ndim else grid
-
-    @staticmethod
-    def _like_y(name: str, value: Tensor, shape) -> None:
-        """Raise ValueError unless `value` has the shape that y implies."""
-        if value.shape != torch.Size(shape):
-            raise ValueError(
-                f"{name} must have shape {tuple(shape)}, as y implies; got {tuple(value.shape)}. "
-                f"A column (n, 1) and a vector (n,) differ: .squeeze(1) and [:, None] convert."
-            )

@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ntk_helpers import _checks
+from ntk_helpers._progress import tqdm
 from ntk_helpers.jacobians import can_push, jacobian, plain_attention, push_forward
 from ntk_helpers.layerwise import Factor, layer_factors, make_plan
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.functional import gelu
-from tqdm.auto import tqdm
 
 from ntk_helpers import _checks, training
+from ntk_helpers._progress import tqdm
 from ntk_helpers.networks import MLP
 
 
@@ -21,8 +21,7 @@ def _gelu_slope(z: Tensor, h: Tensor) -> Tensor:
     return torch.addcmul(torch.special.ndtr(z), z, density, out=z)
 
 
-# φ written into `out`, and φ' written over z, where h = φ(z): a step that reserves no memory takes
-# a third of the time on a CPU.
+# φ written into `out`, φ' over z, where h = φ(z): reserving no memory makes a step 3 times faster.
 IN_PLACE = {
     "erf": (torch.erf, lambda z, h: z.square_().neg_().exp_().mul_(2 / math.sqrt(math.pi))),
     "relu": (lambda z, out: torch.clamp(z, min=0, out=out), lambda z, h: torch.sign(h, out=z)),
@@ -118,8 +117,7 @@ def train_ensemble(
     step = prepare(models[0], state, x, y.reshape(start.shape), learning_rate * scale)
 
     records, limit = [], None
-    bar = tqdm(total=steps, disable=not progress, desc="ensemble", leave=False)
-    with torch.no_grad(), bar:
+    with torch.no_grad(), tqdm(total=steps, disable=not progress, desc="ensemble") as bar:
         for k in range(steps + 1):
             if k in marks or k % 100 == 0:
                 outputs = predict(x)
@@ -142,10 +140,8 @@ def train_ensemble(
 
     if diverged.any():
         _warn_of_divergence(models, diverged, x, learning_rate, scale, k)
-    with torch.no_grad():
-        for e, model in enumerate(models):
-            for name, p in model.named_parameters():
-                p.copy_(state[name][e])
+    for e, model in enumerate(models):
+        model.load_state_dict({name: value[e] for name, value in state.items()}, strict=False)
     taken, *recorded = zip(*records, strict=True)
     taken = torch.tensor(taken, device=y.device)
     values, outputs, *tests = (torch.stack(record) for record in recorded)
@@ -243,8 +239,7 @@ def _warn_of_divergence(models, diverged: Tensor, x: Tensor, learning_rate, scal
     """Name the networks that ran away and the largest rate that the first of them would stand."""
     which = diverged.nonzero()[:, 0].tolist()
     parameters = list(_checks.trainable_parameters(models[which[0]]).values())
-    start = [p.detach() for p in parameters]
-    limit = training._largest_stable_rate(models[which[0]], parameters, start, x, scale)
+    limit = training._largest_stable_rate(models[which[0]], parameters, parameters, x, scale)
     warnings.warn(
         f"{len(which)} of {len(models)} networks diverged by step {k} (first: number {which[0]}): "
         f"the learning rate is {learning_rate:g}, and the largest stable rate of the first at the "

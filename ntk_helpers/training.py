@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ntk_helpers import _checks
+from ntk_helpers._progress import tqdm
 
 
 class History(NamedTuple):

@@ -26,7 +26,7 @@ def test_moving_each_slider_changes_the_picture(name):
     for slider in sliders:
         before = image.value
         slider.value = next(v for _, v in reversed(slider.options) if v != slider.value)
-        assert image.value.startswith(b"\x89PNG")
+        assert bytes(image.value).startswith(b"\x89PNG")
         assert image.value != before, slider.description
 
 

@@ -1,74 +1,12 @@
-"""The course's figures: each function draws on an axis; `show` displays with a description."""
-
-import base64
-import io
+"""Draw values on an axis, in the course's colours: curves, points, scaling laws, matrices."""
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.figure import Figure
 from torch import Tensor
 
-COLORS = {
-    "blue": "#0072B2",
-    "red": "#D55E00",
-    "green": "#009E73",
-    "pink": "#CC79A7",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "black": "#000000",
-    "yellow": "#F0E442",
-}
-
-LESSONS = (
-    "start here",
-    "gradient flow",
-    "function space",
-    "empirical kernel",
-    "infinite width",
-    "closed form",
-    "PINNs",
-    "beyond",
-)
-
-
-def png(figure: Figure, *, dpi: int = 100) -> bytes:
-    """Return `figure` as PNG bytes that are the same on every run."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def show(figure: Figure, *, alt: str) -> None:
-    """Display `figure`, with `alt` as its description for who cannot see it, and close it.
-
-    Args:
-        figure: A matplotlib figure.
-        alt: What the figure shows, in a sentence or two: the finding, not the colours.
-
-    Raises:
-        TypeError: If `figure` is not a matplotlib figure.
-        ValueError: If `alt` is empty.
-    """
-    from IPython.display import display
-
-    if not isinstance(figure, Figure):
-        raise TypeError(
-            f"show needs a matplotlib Figure; got {type(figure).__name__}. "
-            f"An Axes knows its figure: ax.figure."
-        )
-    if not alt.strip():
-        raise ValueError("alt is empty: say in a sentence what the figure shows.")
-    width = round(figure.get_size_inches()[0] * 100)
-    data = {"image/png": base64.b64encode(png(figure, dpi=160)).decode(), "text/plain": alt}
-    display(data, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
-    plt.close(figure)
-
-
-def to_numpy(values):
-    """Return `values` as a numpy array on the CPU, without a gradient, whatever they were."""
-    return torch.as_tensor(values).detach().cpu().numpy()
+from ntk_helpers.plots.figure import COLORS, to_numpy
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -234,57 +172,3 @@ def plot_contours(function, *, x_range, y_range, ax: Axes | None = None) -> Axes
     ax.set(xlim=x_range, ylim=y_range)
     ax.grid(False)
     return ax
-
-
-def plot_course_map(current: int) -> Axes:
-    """Draw the eight lessons in order, the `current` one filled: where this notebook stands.
-
-    Args:
-        current: 0 to 7.
-
-    Returns:
-        The axis.
-    """
-    ax = plt.figure(figsize=(9, 1.3)).subplots()
-    ax.plot([0, len(LESSONS) - 1], [0, 0], color="#B8B8B8", linewidth=2, linestyle="-", zorder=1)
-    for i, name in enumerate(LESSONS):
-        here = i == current
-        ax.plot(
-            i,
-            0,
-            "o",
-            ms=24,
-            mfc=COLORS["blue"] if here else "white",
-            mec=COLORS["blue"],
-            mew=2,
-            zorder=2,
-        )
-        ink = "white" if here else COLORS["blue"]
-        ax.text(
-            i,
-            -0.02,
-            f"{i:02d}",
-            ha="center",
-            va="center",
-            color=ink,
-            fontsize=11,
-            weight="bold",
-            zorder=3,
-        )
-        label = name.replace(" ", "\n")
-        ax.text(
-            i, -1.0, label, ha="center", va="top", fontsize=11, weight="bold" if here else "normal"
-        )
-    ax.set(xlim=(-0.6, len(LESSONS) - 0.4), ylim=(-2.9, 0.9))
-    ax.set_axis_off()
-    return ax
-
-
-def show_course_map(current: int) -> None:
-    """Display the map of the course with lesson `current` marked."""
-    place = (
-        f"Lesson {current:02d}, {LESSONS[current]}, of the eight lessons: "
-        + ", ".join(LESSONS)
-        + "."
-    )
-    show(plot_course_map(current).figure, alt=place)

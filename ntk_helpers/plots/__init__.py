@@ -1,0 +1,30 @@
+"""The course's figures: each function draws on an axis; `show` displays with a description."""
+
+from ntk_helpers.plots.course_map import LESSONS, plot_course_map, show_course_map
+from ntk_helpers.plots.draw import (
+    plot_contours,
+    plot_curves,
+    plot_digits,
+    plot_match,
+    plot_matrix,
+    plot_points,
+    plot_scaling,
+)
+from ntk_helpers.plots.figure import COLORS, png, show, to_numpy
+
+__all__ = [
+    "COLORS",
+    "LESSONS",
+    "plot_contours",
+    "plot_course_map",
+    "plot_curves",
+    "plot_digits",
+    "plot_match",
+    "plot_matrix",
+    "plot_points",
+    "plot_scaling",
+    "png",
+    "show",
+    "show_course_map",
+    "to_numpy",
+]
