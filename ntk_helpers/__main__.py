@@ -1,13 +1,12 @@
 """Report whether this machine can run the course, or what to mend: `python -m ntk_helpers`."""
 
 import platform
-import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from ntk_helpers.device import FLOORS, best_device
+from ntk_helpers.device import FLOORS, best_device, numbers
 from ntk_helpers.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
 
@@ -87,16 +86,6 @@ def device_name() -> str:
     """Return the device that notebooks will use, with the name of the GPU."""
     device = best_device()
     return f"cuda, {torch.cuda.get_device_name()}" if device.type == "cuda" else device.type
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Return the leading three numbers of a version, which compare as versions do.
-
-    Example:
-        >>> numbers("2.13.0+cpu") > numbers("2.9")
-        True
-    """
-    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Choose the device, seed everything and set the look of figures, at the top of a notebook."""
 
 import os
+import re
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,28 @@ def best_device(prefer: str | None = None) -> torch.device:
     return torch.device(prefer)
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """Return the leading three numbers of a version, which compare as versions do.
+
+    Example:
+        >>> numbers("2.13.0+cpu") > numbers("2.9")
+        True
+    """
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
+
+
+def outdated() -> list[str]:
+    """Return what to install, in pip's words: each package that is missing or below its floor."""
+
+    def is_new_enough(name: str) -> bool:
+        try:
+            return numbers(version(name)) >= numbers(FLOORS[name])
+        except PackageNotFoundError:
+            return False
+
+    return [f"{name}>={floor}" for name, floor in FLOORS.items() if not is_new_enough(name)]
+
+
 def setup(seed: int = 0) -> torch.device:
     """Make a notebook ready, print one line that says how, and return the device to use.
 
@@ -70,6 +94,8 @@ def setup(seed: int = 0) -> torch.device:
     print(
         f"ntk_helpers is ready: device {device}, {str(dtype).removeprefix('torch.')}, seed {seed}."
     )
+    if wanted := outdated():
+        print("Too old here, so that numbers may differ: pip install", *map(repr, wanted))
     return device
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ntk_helpers import device
 from ntk_helpers.device import FLOORS, best_device, choose_size, setup
 
 
@@ -145,3 +146,11 @@ def test_this_environment_is_above_the_floors():
 
     for package, floor in FLOORS.items():
         assert Version(version(package)) >= Version(floor), package
+
+
+def test_setup_says_what_is_too_old(monkeypatch, capsys):
+    monkeypatch.setitem(device.FLOORS, "numpy", "99.0")
+    monkeypatch.setitem(device.FLOORS, "not-a-package", "1.0")
+    assert device.outdated() == ["numpy>=99.0", "not-a-package>=1.0"]
+    device.setup()
+    assert "pip install 'numpy>=99.0' 'not-a-package>=1.0'" in capsys.readouterr().out
