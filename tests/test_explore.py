@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 import ntk_helpers as ntk
 from ntk_helpers import explore
-from ntk_helpers.explore import lesson_00, lesson_01, lesson_02
+from ntk_helpers.explore import lesson_00, lesson_01, lesson_02, lesson_06
 
 EXPLORERS = [name for name in explore.__all__ if name != "Explorer"]
 
@@ -91,6 +91,19 @@ def test_the_explored_digits_are_ordered_as_the_sliders_say():
     data, kernel = lesson_02.digit_kernel(1)
     assert torch.equal(data.label, torch.arange(10).repeat_interleave(10))
     assert kernel.shape == (100, 100)
+
+
+def test_the_weighted_boundary_cures_the_explored_pinn():
+    error = {}
+    for weight in (1, 100):
+        run = lesson_06.run_pinn(100, 4, weight)
+        truth = ntk.PoissonProblem(4).solution(run.x)
+        error[weight] = (run.u[-1] - truth).norm() / truth.norm()
+        assert run.u.shape == run.residual.shape == (len(lesson_06.STEPS), 100)
+        assert [part.numel() for part in run.rates[0]] == [2, 100]
+    assert error[100] < 0.02 < 0.05 < error[1]
+    plain, weighted = (lesson_06.run_pinn(100, 4, weight).rates[0][0] for weight in (1, 100))
+    torch.testing.assert_close(weighted, 100 * plain)
 
 
 def test_explorers_leave_the_global_generator_alone():

@@ -16,9 +16,18 @@ from ntk_helpers.exercises.lesson_02 import (
     check_push,
     check_tangent_kernel,
 )
+from ntk_helpers.exercises.lesson_06 import (
+    check_balance_weights,
+    check_block_velocity,
+    check_pinn_loss,
+    check_scaled_derivative,
+    check_weighted_eigenvalues,
+)
 
 __all__ = [
     "Feedback",
+    "check_balance_weights",
+    "check_block_velocity",
     "check_descent_on_quadratic",
     "check_flow_time",
     "check_function_velocity",
@@ -30,6 +39,9 @@ __all__ = [
     "check_loss_velocity",
     "check_mse_rate",
     "check_order",
+    "check_pinn_loss",
     "check_push",
+    "check_scaled_derivative",
     "check_tangent_kernel",
+    "check_weighted_eigenvalues",
 ]

@@ -4,5 +4,13 @@ from ntk_helpers.explore._explorer import Explorer
 from ntk_helpers.explore.lesson_00 import forecast_and_training
 from ntk_helpers.explore.lesson_01 import step_size
 from ntk_helpers.explore.lesson_02 import push_on_curve, push_on_digit
+from ntk_helpers.explore.lesson_06 import boundary_weight
 
-__all__ = ["Explorer", "forecast_and_training", "push_on_curve", "push_on_digit", "step_size"]
+__all__ = [
+    "Explorer",
+    "boundary_weight",
+    "forecast_and_training",
+    "push_on_curve",
+    "push_on_digit",
+    "step_size",
+]
