@@ -23,12 +23,23 @@ from ntk_helpers.exercises.lesson_06 import (
     check_scaled_derivative,
     check_weighted_eigenvalues,
 )
+from ntk_helpers.exercises.lesson_07 import (
+    check_alignment,
+    check_catapult_step,
+    check_drift_floor,
+    check_scaled_rate,
+    check_theory_applies,
+    check_time_to_margin,
+)
 
 __all__ = [
     "Feedback",
+    "check_alignment",
     "check_balance_weights",
     "check_block_velocity",
+    "check_catapult_step",
     "check_descent_on_quadratic",
+    "check_drift_floor",
     "check_flow_time",
     "check_function_velocity",
     "check_gradient_step",
@@ -42,6 +53,9 @@ __all__ = [
     "check_pinn_loss",
     "check_push",
     "check_scaled_derivative",
+    "check_scaled_rate",
     "check_tangent_kernel",
+    "check_theory_applies",
+    "check_time_to_margin",
     "check_weighted_eigenvalues",
 ]
