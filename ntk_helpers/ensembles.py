@@ -32,6 +32,9 @@ IN_PLACE = {
 }
 
 
+CACHE_BYTES = 2**21
+
+
 class EnsembleHistory(NamedTuple):
     """What gradient descent did to E networks, at R recorded steps.
 
@@ -68,8 +71,7 @@ def train_ensemble(
 ) -> EnsembleHistory:
     """Train E networks in place, each as `gradient_descent` would, in one batch.
 
-    An `MLP` takes hand-written steps in memory that is reserved once; any other module goes through
-    torch.func.vmap.
+    An `MLP` takes hand-written steps in memory reserved once, other modules torch.func.vmap.
 
     Args:
         models: E modules (n, d) → (n, k) or (n,) that differ in their parameters only.
@@ -145,48 +147,50 @@ def train_ensemble(
     taken, *recorded = zip(*records, strict=True)
     taken = torch.tensor(taken, device=y.device)
     values, outputs, *tests = (torch.stack(record) for record in recorded)
-    return EnsembleHistory(
-        step=taken,
-        time=learning_rate * taken.to(y.dtype),
-        loss=values,
-        outputs=outputs,
-        test_outputs=tests[0] if tests else None,
-        learning_rate=float(learning_rate),
-        diverged=diverged,
-    )
+    time, test_outputs = learning_rate * taken.to(y.dtype), tests[0] if tests else None
+    rate = float(learning_rate)
+    return EnsembleHistory(taken, time, values, outputs, test_outputs, rate, diverged)
 
 
 def _mlp_step(model: MLP, state: dict, x: Tensor, y: Tensor, rate: float) -> Callable[[], None]:
-    """Return a function that takes one step of all MLPs: forward, and backward layer by layer."""
-    layers = [
-        (state[f"layers.{i}.weight"], state[f"layers.{i}.bias"][:, None], layer)
-        for i, layer in enumerate(model.layers)
-    ]
-    count, n = len(layers[0][0]), len(x)
-    z = [x.new_empty(count, n, layer.out_features) for _, _, layer in layers]
-    h = [x.expand(count, *x.shape), *(torch.empty_like(pre) for pre in z[:-1])]
-    back = torch.empty_like(h[-1])
+    """Return a function that takes one step of all MLPs, as many at a time as fit in the cache."""
+    layers, n = list(model.layers), len(x)
+    weights = [state[f"layers.{i}.weight"] for i in range(len(layers))]
+    biases = [state[f"layers.{i}.bias"][:, None] for i in range(len(layers))]
+    count = len(weights[0])
+    row = n * max(layer.out_features for layer in layers) * x.element_size()
+    some = min(count, max(1, CACHE_BYTES // row)) if x.device.type == "cpu" else count
+    z = [x.new_empty(some, n, layer.out_features) for layer in layers]
+    h = [x.expand(some, *x.shape), *(torch.empty_like(pre) for pre in z[:-1])]
+    back, ones = torch.empty_like(h[-1]), x.new_ones(1, 1, 1).expand(some, 1, n)
     activate, differentiate = IN_PLACE[model.activation]
 
-    def step():
-        for i, (weight, bias, layer) in enumerate(layers):
+    def descend(weights, biases, z, h, back, ones):
+        for i, layer in enumerate(layers):
             if i > 0:
                 activate(z[i - 1], out=h[i])
             scales = {"alpha": layer.weight_scale, "beta": layer.bias_scale}
-            torch.baddbmm(bias, h[i], weight.mT, **scales, out=z[i])
+            torch.baddbmm(biases[i], h[i], weights[i].mT, **scales, out=z[i])
         delta = z[-1].sub_(y)
-        for i, (weight, bias, layer) in reversed(list(enumerate(layers))):
-            bias.sub_(delta.sum(1, keepdim=True), alpha=rate * layer.bias_scale)
+        for i, layer in reversed(list(enumerate(layers))):
+            biases[i].baddbmm_(ones, delta, alpha=-rate * layer.bias_scale)
             delta *= layer.weight_scale
             if i > 0:
-                torch.bmm(delta, weight, out=back)
+                torch.bmm(delta, weights[i], out=back)
                 differentiate(z[i - 1], h[i])
             if layer.in_features < layer.out_features:  # the fast order of a narrow product
-                weight.sub_((h[i].mT @ delta).mT, alpha=rate)
+                weights[i].sub_((h[i].mT @ delta).mT, alpha=rate)
             else:
-                weight.baddbmm_(delta.mT, h[i], alpha=-rate)
+                weights[i].baddbmm_(delta.mT, h[i], alpha=-rate)
             if i > 0:
                 delta = torch.mul(back, z[i - 1], out=h[i])
+
+    def step():
+        for first in range(0, count, some):
+            own, used = slice(first, first + some), slice(min(some, count - first))
+            parameters = [w[own] for w in weights], [b[own] for b in biases]
+            memory = [pre[used] for pre in z], [post[used] for post in h], back[used], ones[used]
+            descend(*parameters, *memory)
 
     return step
 
@@ -213,21 +217,17 @@ def _require_alike(models: Sequence[nn.Module]) -> list[nn.Module]:
     """Return `models` as a list, or say which of them is not built as the first."""
 
     def recipe(model):
-        plain = (str, int, float, bool)
-        return (
-            [(n, p.shape, p.dtype, p.device, p.requires_grad) for n, p in model.named_parameters()],
-            [
-                (type(part), {k: v for k, v in vars(part).items() if isinstance(v, plain)})
-                for part in model.modules()
-            ],
-        )
+        for name, p in model.named_parameters():
+            yield name, p.shape, p.dtype, p.device, p.requires_grad
+        for part in model.modules():
+            yield type(part), [i for i in vars(part).items() if isinstance(i[1], str | int | float)]
 
     models = list(models)
     if not models:
         raise ValueError("models is empty: give at least one network.")
     for e, model in enumerate(models):
         _checks.trainable_parameters(model)
-        if recipe(model) != recipe(models[0]):
+        if list(recipe(model)) != list(recipe(models[0])):
             raise ValueError(
                 f"models[{e}] is not built as models[0]. Networks that are trained in one batch "
                 f"may differ in their parameters' values only."
