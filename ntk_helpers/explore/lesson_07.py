@@ -1,4 +1,4 @@
-"""Explore where a constant kernel stops describing training: scale of the output, size of the step."""
+"""Explore where a constant kernel fails: the scale of the output, the size of the step."""
 
 import math
 from functools import cache
@@ -109,7 +109,7 @@ def draw_features(width: int, alpha: float) -> Figure:
     runs = [train_features(width, a) for a in ALPHAS]
     here = ALPHAS.index(alpha)
     run = runs[here]
-    figure = Figure(figsize=(10.6, 4.0), layout="none")
+    figure = Figure(figsize=(10.4, 3.8), layout="none")
     cloud, error, drift = (figure.add_axes((x, 0.17, 0.25, 0.68)) for x in (0.07, 0.405, 0.735))
     cloud.plot(to_numpy(run.x_test), to_numpy(run.trained), ".", color=COLORS["sky"])
     order = run.x_test.argsort()
