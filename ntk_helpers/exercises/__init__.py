@@ -16,6 +16,13 @@ from ntk_helpers.exercises.lesson_02 import (
     check_push,
     check_tangent_kernel,
 )
+from ntk_helpers.exercises.lesson_03 import (
+    check_as_square,
+    check_class_alignment,
+    check_cosine,
+    check_half_life,
+    check_layer_kernel,
+)
 from ntk_helpers.exercises.lesson_05 import (
     check_forecast_at,
     check_largest_kernel_rate,
@@ -42,17 +49,22 @@ from ntk_helpers.exercises.lesson_07 import (
 __all__ = [
     "Feedback",
     "check_alignment",
+    "check_as_square",
     "check_balance_weights",
     "check_block_velocity",
     "check_catapult_step",
+    "check_class_alignment",
+    "check_cosine",
     "check_descent_on_quadratic",
     "check_drift_floor",
     "check_flow_time",
     "check_forecast_at",
     "check_function_velocity",
     "check_gradient_step",
+    "check_half_life",
     "check_largest_kernel_rate",
     "check_largest_rate",
+    "check_layer_kernel",
     "check_line_kernel",
     "check_loss_decay",
     "check_loss_gradient",
