@@ -1,7 +1,8 @@
 """Time an ensemble trained in one batch against a loop over networks, in one run.
 
 The loop trains every network with `gradient_descent`; both use the same threads, seeds and steps.
-Run: python benchmarks/ensembles.py [--networks 100] [--width 1024] [--steps 1000] [--rounds 3]
+Run: python benchmarks/ensembles.py [--networks 100] [--width 1024] [--steps 1000] [--rounds 1]
+Where other work shares the processors, OMP_NUM_THREADS=1 and the processor times tell more.
 """
 
 import argparse
@@ -16,24 +17,18 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import ntk_helpers as ntk
 
+shape = {"networks": 100, "width": 1024, "depth": 1, "points": 32, "steps": 1000, "rounds": 1}
 parser = argparse.ArgumentParser(description=__doc__)
-for name, default in {
-    "networks": 100,
-    "width": 1024,
-    "points": 32,
-    "steps": 1000,
-    "rounds": 3,
-}.items():
+for name, default in shape.items():
     parser.add_argument(f"--{name}", type=int, default=default)
 parser.add_argument("--activation", default="erf")
-parser.add_argument("--depth", type=int, default=1)
 options = parser.parse_args()
 
 torch.set_default_dtype(torch.float32)
 generator = torch.Generator().manual_seed(0)
 x = torch.randn(options.points, 2, generator=generator)
 y = torch.sin(3 * x[:, 1:])
-run = {"learning_rate": 0.2, "progress": False}
+run = {"learning_rate": 0.2, "steps": options.steps, "progress": False}
 
 
 def networks(count):
@@ -42,41 +37,33 @@ def networks(count):
     return [ntk.MLP(2, options.width, seed=seed, **shape) for seed in range(count)]
 
 
-def seconds(work):
-    """Return the wall time of `work()`."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def loop(models):
     """Train each network by itself."""
     for model in models:
-        ntk.gradient_descent(model, x, y, steps=options.steps // options.rounds, **run)
+        ntk.gradient_descent(model, x, y, **run)
 
 
 def batch(models):
     """Train all networks at once."""
-    ntk.train_ensemble(models, x, y, steps=options.steps // options.rounds, **run)
+    ntk.train_ensemble(models, x, y, **run)
 
 
-# Rounds of both in turn, a share of the steps each: other work on the machine meets both alike.
-loop(networks(1)), batch(networks(2))
-pairs = [
-    (
-        seconds(lambda: loop(networks(options.networks))),
-        seconds(lambda: batch(networks(options.networks))),
-    )
-    for _ in range(options.rounds)
-]
-alone, together = (options.rounds * statistics.median(part) for part in zip(*pairs, strict=True))
-ratio = statistics.median(one / other for one, other in pairs)
-busy = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+def seconds(work):
+    """Return the wall time and the processor time of training all networks by `work`."""
+    models = networks(options.networks)
+    start = time.perf_counter(), time.process_time()
+    work(models)
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+pairs = [(*seconds(loop), *seconds(batch)) for _ in range(options.rounds)]
+load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
 print(
     f"{options.networks} networks, width {options.width}, depth {options.depth}, "
     f"{options.activation}, {options.points} points, {options.steps} steps, float32, "
-    f"{torch.get_num_threads()} threads{busy}"
+    f"{torch.get_num_threads()} threads{load}"
 )
-print(f"loop over networks {alone:8.1f} s")
-print(f"one batch          {together:8.1f} s")
-print(f"ratio              {ratio:8.1f}")
+alone, alone_busy, together, together_busy = map(statistics.median, zip(*pairs, strict=True))
+print(f"loop over networks  {alone:7.1f} s, processor {alone_busy:7.1f} s")
+print(f"one batch           {together:7.1f} s, processor {together_busy:7.1f} s")
+print(f"ratio               {alone / together:7.1f}              {alone_busy / together_busy:7.1f}")

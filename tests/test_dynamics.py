@@ -140,6 +140,16 @@ def test_nothing_is_nan_for_a_nearly_singular_kernel(dtype):
     assert (dynamics.eigenvalues >= 0).all()
 
 
+def test_a_test_point_that_sees_the_null_space_drifts_with_time_not_with_steps():
+    """A kernel K(x, X) that no network has shows the limit t of (1 − e^{−λt})/λ alone."""
+    y, k_test = torch.tensor([1.0, 2.0]), torch.tensor([[1.0, 1.0]])
+    dynamics = KernelDynamics(torch.diag(torch.tensor([0.0, 1e-30])), y, loss="mean")
+    zero = KernelDynamics(torch.zeros(2, 2), y, loss="mean")
+    assert zero.test(4.0, k_test).item() == pytest.approx(4.0 * 3 / 2)
+    assert zero.test_steps(20, 0.2, k_test).item() == pytest.approx(4.0 * 3 / 2)
+    assert dynamics.test(4.0, k_test).item() == pytest.approx(4.0 * 3 / 2)
+
+
 def test_the_residual_in_the_null_space_never_decays():
     k_train, _, y, f0, _ = problem(rank=2)
     values, vectors = torch.linalg.eigh(k_train)

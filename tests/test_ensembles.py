@@ -136,7 +136,7 @@ def test_training_stops_when_every_network_has_diverged():
     x, y = problem()
     with pytest.warns(RuntimeWarning, match=r"3 of 3 networks diverged by step"):
         history = ntk.train_ensemble(networks(), x, y, learning_rate=100.0, steps=10**6, **QUIET)
-    assert history.step[-1] < 10**6
+    assert history.step[-1] < 10
     assert torch.isfinite(history.loss).any(1).all()
 
 

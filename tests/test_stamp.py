@@ -35,6 +35,11 @@ def test_a_stamp_reaches_every_link_of_the_course_and_no_other():
     assert stamp.stamp(after, NEW, OLD) == BEFORE
 
 
+def test_a_stamp_leaves_the_packages_of_others_alone():
+    other = "pip install git+https://github.com/google/neural-tangents@main"
+    assert stamp.stamp(other, OLD, NEW) == other
+
+
 def test_links_to_another_place_are_found():
     assert stamp.strangers(BEFORE, OLD) == []
     assert len(stamp.strangers(BEFORE, NEW)) == 5

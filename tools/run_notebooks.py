@@ -90,8 +90,6 @@ def execute(path: Path, *, folder: Path | None = None) -> tuple[NotebookNode, Co
         NotebookError: If a cell raises, takes too long, or ends the kernel.
     """
     notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
     notebook.cells.append(nbformat.v4.new_code_cell(PROBE))
     running = []
     client = NotebookClient(
