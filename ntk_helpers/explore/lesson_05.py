@@ -63,11 +63,12 @@ def draw_modes(modes_that_learn: int, time: float) -> Figure:
     place = range(1, len(learned) + 1)
     colors = [COLORS["blue"] if j <= modes_that_learn else "#D0D0D0" for j in place]
     right.bar(place, to_numpy(learned), color=colors)
-    right.set(xlabel="mode, fastest first", xticks=place, ylim=(0, 1.05), title="share learned")
+    right.set(xlabel="mode, fastest first", xticks=place, ylim=(0, 1.4))
+    right.set_title("share learned (numbers: λ/N)")
     right.set_yticks([0, 0.5, 1], ["0", "½", "1"])
     rates = dynamics.eigenvalues.flip(0) / len(learned)
     for j, rate in zip(place, rates.tolist(), strict=True):
-        right.text(j, 0.02, f"{rate:.2g}", rotation=90, ha="center", va="bottom", fontsize=9)
+        right.text(j, 1.05, f"{rate:.2g}", rotation=90, ha="center", va="bottom", fontsize=11)
     return figure
 
 
@@ -77,7 +78,7 @@ def mode_by_mode() -> Explorer:
         "fit seven points mode by mode: how many modes may learn, and for how long",
         draw_modes,
         {"modes_that_learn": [0, 1, 2, 3, 4, 5, 6, 7], "time": TIMES},
-        start={"modes_that_learn": 3, "time": 10.0},
+        start={"modes_that_learn": 4, "time": 10.0},
     )
 
 
@@ -158,5 +159,5 @@ def rate_limit() -> Explorer:
         "learning rate across the limit 2N/λ_max, with small and large mistakes",
         draw_crossing,
         {"rate_over_limit": FACTORS, "mistake": MISTAKES},
-        start={"rate_over_limit": 0.97, "mistake": 0.01},
+        start={"rate_over_limit": 1.1, "mistake": 0.3},
     )

@@ -1,0 +1,53 @@
+"""The numbers behind lesson 05's explorers agree with the closed form and with real runs."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+import ntk_helpers as ntk
+from ntk_helpers.explore import lesson_05
+
+
+@pytest.mark.parametrize("t", [0.1, 10.0, 1e6])
+def test_all_modes_together_are_the_packaged_forecast(t):
+    data, dynamics, _ = lesson_05.modes()
+    towards = ntk.infinite_kernels(lesson_05.GRID, data.x, **lesson_05.RECIPE).ntk
+    curve, learned = lesson_05.fit(7, t)
+    assert torch.allclose(curve, dynamics.test(t, towards), atol=1e-9)
+    assert torch.allclose(learned.flip(0), 1 - torch.exp(-dynamics.eigenvalues * t / 7))
+
+
+def test_modes_that_may_not_learn_stay_at_zero():
+    curve, learned = lesson_05.fit(3, math.inf)
+    assert (learned > 0).tolist() == [True] * 3 + [False] * 4
+    assert curve.abs().max() > 0.1
+    assert lesson_05.fit(0, 10.0)[0].abs().max() == 0
+
+
+def test_the_fit_gets_better_with_each_mode():
+    data, dynamics, _ = lesson_05.modes()
+    amplitudes = (dynamics.eigenvectors.T @ data.y).square().flip(0)
+    left = [(amplitudes * (1 - lesson_05.fit(m, 1e9)[1])).sum() for m in range(8)]
+    assert all(later < earlier for earlier, later in pairwise(left))
+    assert left[-1] < 1e-9
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.97, 1.03])
+def test_small_mistakes_follow_the_formula_on_both_sides_of_the_limit(factor):
+    run = lesson_05.cross(factor, 0.01)
+    assert torch.allclose(run.factors[0], torch.tensor(1 - 2 * factor, dtype=torch.float64))
+    assert torch.allclose(run.trained[:31], run.theory[:31], rtol=0.1, atol=0.01)
+    assert (run.trained[30].abs() > 1).item() == (factor > 1)
+
+
+def test_large_mistakes_escape_where_the_formula_explodes():
+    run = lesson_05.cross(1.1, 1.0)
+    assert run.theory[-1].abs() > 1e4
+    assert run.trained[-1].abs() < 0.1
+
+
+def test_far_beyond_the_limit_nothing_escapes_and_the_picture_stays_finite():
+    run = lesson_05.cross(5.0, 1.0)
+    assert run.trained.abs().max() == run.theory.abs().max() == 1e6
