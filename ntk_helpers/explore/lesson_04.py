@@ -114,7 +114,7 @@ def width_time_seed() -> Explorer:
         "kernel and outputs of a network by width, time and seed, beside the theory",
         draw_width_time_seed,
         {"width": WIDTHS, "time": TIMES, "seed": SEEDS},
-        start={"width": 128, "time": 30, "seed": 0},
+        start={"width": 8, "time": 100, "seed": 1},
     )
 
 
@@ -198,7 +198,7 @@ def draw_lazy_to_rich(alpha: float, time: int, width: int) -> Figure:
     right.add_collection(LineCollection(to_numpy(ends), colors="0.7", linewidths=1))
     right.plot(*to_numpy(before).T, "o", mfc="none", mec="0.5", markersize=5, label="at t = 0")
     right.plot(*to_numpy(now).T, "o", color=COLORS["red"], markersize=5, label="at this time")
-    right.set(xlabel="weight of x₁", ylabel="weight of x₂", xlim=(-5.5, 5.5), ylim=(-5.5, 5.5))
+    right.set(xlabel="weight of x₁", ylabel="weight of x₂", xlim=(-7.2, 7.2), ylim=(-7.2, 7.2))
     right.set_title(f"the {width} hidden units")
     right.legend(loc="upper right", fontsize=10)
     return figure
