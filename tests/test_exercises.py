@@ -5,17 +5,9 @@ import pytest
 import torch
 
 from ntk_helpers import exercises
-from ntk_helpers.exercises import (
-    _judge,
-    lesson_00,
-    lesson_01,
-    lesson_02,
-    lesson_03,
-    lesson_05,
-    lesson_06,
-    lesson_07,
-)
+from ntk_helpers.exercises import _judge
 
+LESSONS = [getattr(exercises, f"lesson_{number:02d}") for number in range(8)]
 CHECKERS = {
     name: getattr(exercises, name) for name in exercises.__all__ if name.startswith("check_")
 }
@@ -23,7 +15,7 @@ CHECKERS = {
 
 def _material(name, monkeypatch):
     """Return (cases, truth, mistakes, praise) of a checker."""
-    for lesson in (lesson_00, lesson_01, lesson_02, lesson_03, lesson_05, lesson_06, lesson_07):
+    for lesson in LESSONS:
         monkeypatch.setattr(lesson, "judge", lambda *arguments: arguments)
     _, *material = CHECKERS[name](None)
     monkeypatch.undo()

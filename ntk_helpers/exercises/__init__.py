@@ -23,6 +23,12 @@ from ntk_helpers.exercises.lesson_03 import (
     check_half_life,
     check_layer_kernel,
 )
+from ntk_helpers.exercises.lesson_04 import (
+    check_next_ntk,
+    check_next_variance,
+    check_standard_kernel,
+    check_width_needed,
+)
 from ntk_helpers.exercises.lesson_05 import (
     check_forecast_at,
     check_largest_kernel_rate,
@@ -71,15 +77,19 @@ __all__ = [
     "check_loss_velocity",
     "check_mode_left",
     "check_mse_rate",
+    "check_next_ntk",
+    "check_next_variance",
     "check_order",
     "check_pinn_loss",
     "check_push",
     "check_residual_after",
     "check_scaled_derivative",
     "check_scaled_rate",
+    "check_standard_kernel",
     "check_tangent_kernel",
     "check_theory_applies",
     "check_time_to_margin",
     "check_trained_covariance",
     "check_weighted_eigenvalues",
+    "check_width_needed",
 ]
