@@ -47,7 +47,6 @@ from ntk_helpers.exercises.lesson_07 import (
     check_alignment,
     check_catapult_step,
     check_drift_floor,
-    check_scaled_rate,
     check_theory_applies,
     check_time_to_margin,
 )
@@ -84,7 +83,6 @@ __all__ = [
     "check_push",
     "check_residual_after",
     "check_scaled_derivative",
-    "check_scaled_rate",
     "check_standard_kernel",
     "check_tangent_kernel",
     "check_theory_applies",

@@ -1,4 +1,4 @@
-"""Check the exercises of lesson 07: scale, features, large steps, endless training, a check-list."""
+"""Check the exercises of lesson 07: features, large steps, endless training, a check-list."""
 
 from collections.abc import Callable
 
@@ -6,27 +6,6 @@ import torch
 from torch import Tensor
 
 from ntk_helpers.exercises._judge import Feedback, draws, judge
-
-
-def check_scaled_rate(answer: Callable) -> Feedback:
-    """Check `scaled_rate(learning_rate, alpha)`: the η with which α f takes the steps that f takes with `learning_rate`."""
-    return judge(
-        answer,
-        [(0.5, 4.0), (0.2, 0.25)],
-        lambda rate, alpha: rate / alpha**2,
-        {
-            "the kernel of α f is α² K, one α from each Jacobian.": lambda rate, alpha: (
-                rate / alpha
-            ),
-            "the wrong way round: a kernel that is α² times larger stands a rate α² times smaller.": lambda rate, alpha: (
-                rate * alpha**2
-            ),
-            "with the same rate, α f would go α² times as far in each step.": lambda rate, alpha: (
-                rate
-            ),
-        },
-        "Scale the output by α and the rate by 1/α²: the clock of training stays the same.",
-    )
 
 
 def check_alignment(answer: Callable) -> Feedback:
@@ -59,34 +38,46 @@ def check_alignment(answer: Callable) -> Feedback:
     )
 
 
-def _step(f: float, lam: float, rate: float, width: int) -> list[float]:
-    """Return (f, λ) after one step on ½ f² of f = u·v/√n."""
-    push = rate * f**2 / width
-    return [f * (1 - rate * lam + rate * push), lam + push * (rate * lam - 4)]
+def _step(f: float, lam: float, y: float, rate: float, width: int) -> list[float]:
+    """Return (f, λ) after one step on ½ (f − y)² of f = u·v/√n."""
+    miss = f - y
+    push = rate * miss / width
+    return [
+        f - rate * lam * miss + rate * push * miss * f,
+        lam - 4 * push * f + rate * push * miss * lam,
+    ]
 
 
 def check_catapult_step(answer: Callable) -> Feedback:
-    """Check `catapult_step(f, lam, rate, width)`: (f, λ) after one step of the two-layer linear network."""
+    """Check `catapult_step(f, lam, y, rate, width)`: (f, λ) after one step of the two-layer linear network on the target y."""
 
-    def late(f, lam, rate, width):
-        after = _step(f, lam, rate, width)[0]
-        return [after, _step(after, lam, rate, width)[1]]
+    def late(f, lam, y, rate, width):
+        after = _step(f, lam, y, rate, width)[0]
+        return [after, _step(after, lam, y, rate, width)[1]]
+
+    def of_zero(f, lam, y, rate, width):
+        miss, after = _step(f - y, lam, 0.0, rate, width)
+        return [miss + y, after]
 
     return judge(
         answer,
-        [(0.7, 2.0, 1.4, 50), (-3.0, 1.5, 1.8, 20)],
+        [(0.7, 2.0, 0.3, 1.4, 50), (-3.0, 1.5, 1.0, 1.8, 20)],
         _step,
         {
-            "that is the theory of a constant kernel: λ has to move, and f needs its η² term.": lambda f, lam, rate, width: (
-                [f * (1 - rate * lam), lam]
+            "that is the theory of a constant kernel: λ has to move, and f needs its η² term.": lambda f, lam, y, rate, width: (
+                [f - rate * lam * (f - y), lam]
             ),
             "λ must use the f of before the step, as u and v are moved together.": late,
-            "the 1/n is missing: in a wide network the kernel moves slowly.": lambda f, lam, rate, width: (
-                _step(f, lam, rate, 1)
+            "the 1/n is missing: in a wide network the kernel moves slowly.": lambda f, lam, y, rate, width: (
+                _step(f, lam, y, rate, 1)
             ),
-            "the sign of the change of λ: while η λ < 4, the kernel shrinks.": lambda f, lam, rate, width: (
-                [_step(f, lam, rate, width)[0], 2 * lam - _step(f, lam, rate, width)[1]]
+            "the sign of the change of λ: Σ‖u − c v‖² has −2 c u·v in it, twice.": lambda f, lam, y, rate, width: (
+                [_step(f, lam, y, rate, width)[0], 2 * lam - _step(f, lam, y, rate, width)[1]]
             ),
+            "the target is missing: the step is along −(f − y), not −f.": lambda f, lam, y, rate, width: (
+                _step(f, lam, 0.0, rate, width)
+            ),
+            "u·v is √n f, not √n (f − y): the residual does not replace every f.": of_zero,
         },
         "Two numbers are all that a catapult needs.",
     )
