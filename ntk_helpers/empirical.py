@@ -207,27 +207,32 @@ def _fill(
 def _add_gram(block: Tensor, f1: Factor, f2: Factor, *, triangle: bool) -> None:
     """Add the term of two factors to `block`; only on and above the diagonal of a `triangle`."""
     (groups, n1, each, n2, _), t = block.shape, f1.d.shape[2]
-    d1, d2 = _arrange(f1.d, groups, each), _arrange(f2.d, groups, each)
-    high = max(1, min(256, max(128, n1 * each // 8)) // (each * t))
+    d1 = _arrange(f1.d, groups, each)
+    d2 = d1 if f1 is f2 else _arrange(f2.d, groups, each)
+    size = n1 * each
+    high = max(1, (64 if size <= 256 else min(256, max(128, size // 8))) // (each * t))
     wide = max(1, 1024 // (each * t))
     for a in range(0, n1, high):
         for b in range(a if triangle else 0, n2, wide):
-            target = block[:, a : a + high, :, b : b + wide]
-            m, w = target.shape[1], target.shape[3]
-            gram = (
-                d1[:, a * each * t : (a + m) * each * t]
-                @ d2[:, b * each * t : (b + w) * each * t].mT
+            m, w = min(high, n1 - a), min(wide, n2 - b)
+            rows, columns = (
+                slice(a * each * t, (a + m) * each * t),
+                slice(b * each * t, (b + w) * each * t),
             )
-            gram = gram.view(groups, m, each, t, w, each, t)
-            if f1.h is None:
-                target.add_(gram[:, :, :, 0, :, :, 0])
-                continue
-            inner = f1.h[a : a + m].flatten(0, 1) @ f2.h[b : b + w].flatten(0, 1).mT
-            inner = inner.mul_(f1.weight**2).add_(f1.bias**2).view(1, m, 1, t, w, 1, t)
-            if t == 1:
-                target.addcmul_(gram[:, :, :, 0, :, :, 0], inner[:, :, :, 0, :, :, 0])
-            else:
-                target.add_((gram * inner).sum((3, 6)))
+            inner = None
+            if f1.h is not None:
+                inner = f1.h[a : a + m].flatten(0, 1) @ f2.h[b : b + w].flatten(0, 1).mT
+                inner = inner.mul_(f1.weight**2).add_(f1.bias**2).view(m, 1, t, w, 1, t)
+                inner = inner.expand(m, 1, t, w, each, t).reshape(m, 1, t, w * each, t)
+            for group in range(groups):
+                target = block[group, a : a + m, :, b : b + w].view(m, each, w * each)
+                gram = (d1[group, rows] @ d2[group, columns].mT).view(m, each, t, w * each, t)
+                if inner is None:
+                    target.add_(gram[:, :, 0, :, 0])
+                elif t == 1:
+                    target.addcmul_(gram[:, :, 0, :, 0], inner[:, :, 0, :, 0])
+                else:
+                    target.add_(gram.mul_(inner).sum((2, 4)))
 
 
 def _arrange(d: Tensor, groups: int, each: int) -> Tensor:
