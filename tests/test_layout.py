@@ -34,6 +34,7 @@ COMPUTE = {
     "infinite": set(),
     "dynamics": set(),
     "gaussian": {"dynamics", "infinite"},
+    "linearization": set(),
     "lazy": {"dynamics", "empirical", "training"},
     "ensembles": {"networks", "training"},
     "pinn_problem": set(),
