@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
+from ntk_helpers.grams import add_gram, mirror
 from ntk_helpers.jacobians import can_push, jacobian, plain_attention, push_forward
 from ntk_helpers.layerwise import Factor, layer_factors, make_plan
 
@@ -135,7 +136,7 @@ def _kernels(
 
     def add_grams(blocks, left, right):
         for f1, f2 in zip(left, right, strict=True):
-            _add_gram(blocks[key(f1.layer)], f1, f2, triangle=right is left)
+            add_gram(blocks[key(f1.layer)], f1, f2, triangle=right is left)
 
     groups, each = {"full": (1, k), "diagonal": (k, 1), "trace": (1, 1)}[outputs]
     names = dict.fromkeys(key(name) for name in [*plan.layers, *map(_owner, plan.rest)])
@@ -195,61 +196,10 @@ def _fill(
         add(blocks, first, second)
     for kernel in kernels.values():
         if symmetric:
-            _mirror(kernel)
+            mirror(kernel)
         if not _checks.is_finite(kernel):
             raise ValueError(
                 f"the tangent kernel holds NaN or infinite values although the outputs do not: a "
                 f"derivative is infinite, as that of sqrt at 0, or {kernel.dtype} overflows. Mend "
                 f"the model, or convert it and the points with .double()."
             )
-
-
-def _add_gram(block: Tensor, f1: Factor, f2: Factor, *, triangle: bool) -> None:
-    """Add the term of two factors to `block`; only on and above the diagonal of a `triangle`."""
-    (groups, n1, each, n2, _), t = block.shape, f1.d.shape[2]
-    d1 = _arrange(f1.d, groups, each)
-    d2 = d1 if f1 is f2 else _arrange(f2.d, groups, each)
-    size = n1 * each
-    high = max(1, (64 if size <= 256 else min(256, max(128, size // 8))) // (each * t))
-    wide = max(1, 1024 // (each * t))
-    for a in range(0, n1, high):
-        for b in range(a if triangle else 0, n2, wide):
-            m, w = min(high, n1 - a), min(wide, n2 - b)
-            rows, columns = (
-                slice(a * each * t, (a + m) * each * t),
-                slice(b * each * t, (b + w) * each * t),
-            )
-            inner = None
-            if f1.h is not None:
-                inner = f1.h[a : a + m].flatten(0, 1) @ f2.h[b : b + w].flatten(0, 1).mT
-                inner = inner.mul_(f1.weight**2).add_(f1.bias**2).view(m, 1, t, w, 1, t)
-                inner = inner.expand(m, 1, t, w, each, t).reshape(m, 1, t, w * each, t)
-            for group in range(groups):
-                target = block[group, a : a + m, :, b : b + w].view(m, each, w * each)
-                gram = (d1[group, rows] @ d2[group, columns].mT).view(m, each, t, w * each, t)
-                if inner is None:
-                    target.add_(gram[:, :, 0, :, 0])
-                elif t == 1:
-                    target.addcmul_(gram[:, :, 0, :, 0], inner[:, :, 0, :, 0])
-                else:
-                    target.add_(gram.mul_(inner).sum((2, 4)))
-
-
-def _arrange(d: Tensor, groups: int, each: int) -> Tensor:
-    """Return D (k, n, T, q) as matrices (groups, n·each·T, …) with the wanted Gram matrices."""
-    k, n, t, q = d.shape
-    if groups == k:
-        return d.reshape(k, n * t, q)
-    if each == k:
-        return d.transpose(0, 1).reshape(1, n * k * t, q)
-    return d.permute(1, 2, 0, 3).reshape(1, n * t, k * q)
-
-
-def _mirror(kernel: Tensor, step: int = 128) -> None:
-    """Copy the upper triangle of the matrices (n·each, n·each) of `kernel` to the lower one."""
-    matrix = kernel.flatten(3, 4).flatten(1, 2)
-    for a in range(0, matrix.shape[1], step):
-        b = a + step
-        corner = matrix[:, a:b, a:b]
-        corner.copy_(corner.triu() + corner.triu(1).mT)
-        matrix[:, b:, a:b] = matrix[:, a:b, b:].mT
