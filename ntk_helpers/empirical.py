@@ -185,8 +185,9 @@ def _fill(
         (a, b) for a in range(0, len(x1), rows) for b in range(a if symmetric else 0, len(x2), rows)
     ]
     at = first = second = None
-    quiet = len(corners) == 1
-    for a, b in tqdm(corners, "tangent kernel", unit="block", leave=False, delay=2, disable=quiet):
+    if len(corners) > 1:
+        corners = tqdm(corners, "tangent kernel", unit="block", leave=False, delay=2)
+    for a, b in corners:
         second = None
         if a != at:
             at, first = a, left(x1[a : a + rows])
