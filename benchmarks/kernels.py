@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import torch
 from _peers import NeuralTangents, tutorial_bytes, tutorial_contraction, tutorial_products
 from torch import nn
@@ -21,7 +22,7 @@ from torch import nn
 mpl.use("Agg")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import ntk_helpers as ntk
-from ntk_helpers.plots import COLORS, plt, png
+from ntk_helpers.plots import COLORS, png
 
 HERE = Path(__file__).resolve().parent
 SHAPES = [
@@ -118,7 +119,7 @@ def table(jax, rounds):
     torch.manual_seed(0)
     cnn = nn.Sequential(
         *(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3)),
-        *(nn.ReLU(), nn.Flatten(), nn.Linear(26 * 26 * 32, 10)),
+        *(nn.Flatten(), nn.Linear(26 * 26 * 32, 10)),
     )
     x1, x2 = torch.randn(20, 3, 32, 32), torch.randn(5, 3, 32, 32)
     works = {

@@ -10,7 +10,8 @@ from ntk_helpers.empirical import empirical_ntk, layer_ntks
 from ntk_helpers.ensembles import EnsembleHistory, train_ensemble
 from ntk_helpers.gaussian import Gaussian, wide_ensemble
 from ntk_helpers.infinite import Kernels, infinite_kernels
-from ntk_helpers.lazy import LazyRegime, kernel_drift, lazy_regime, linearize
+from ntk_helpers.lazy import LazyRegime, kernel_drift, lazy_regime
+from ntk_helpers.linearization import linearize
 from ntk_helpers.networks import MLP
 from ntk_helpers.pinn import PINNKernel, pinn_kernel
 from ntk_helpers.pinn_dynamics import PINNDynamics

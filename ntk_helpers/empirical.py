@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
+from ntk_helpers.grams import add_gram, mirror
 from ntk_helpers.jacobians import can_push, jacobian, plain_attention, push_forward
 from ntk_helpers.layerwise import Factor, layer_factors, make_plan
 
@@ -135,7 +136,7 @@ def _kernels(
 
     def add_grams(blocks, left, right):
         for f1, f2 in zip(left, right, strict=True):
-            _add_gram(blocks[key(f1.layer)], f1, f2, triangle=right is left)
+            add_gram(blocks[key(f1.layer)], f1, f2, triangle=right is left)
 
     groups, each = {"full": (1, k), "diagonal": (k, 1), "trace": (1, 1)}[outputs]
     names = dict.fromkeys(key(name) for name in [*plan.layers, *map(_owner, plan.rest)])
@@ -184,8 +185,9 @@ def _fill(
         (a, b) for a in range(0, len(x1), rows) for b in range(a if symmetric else 0, len(x2), rows)
     ]
     at = first = second = None
-    quiet = len(corners) == 1
-    for a, b in tqdm(corners, "tangent kernel", unit="block", leave=False, delay=2, disable=quiet):
+    if len(corners) > 1:
+        corners = tqdm(corners, "tangent kernel", unit="block", leave=False, delay=2)
+    for a, b in corners:
         second = None
         if a != at:
             at, first = a, left(x1[a : a + rows])
@@ -195,56 +197,10 @@ def _fill(
         add(blocks, first, second)
     for kernel in kernels.values():
         if symmetric:
-            _mirror(kernel)
+            mirror(kernel)
         if not _checks.is_finite(kernel):
             raise ValueError(
                 f"the tangent kernel holds NaN or infinite values although the outputs do not: a "
                 f"derivative is infinite, as that of sqrt at 0, or {kernel.dtype} overflows. Mend "
                 f"the model, or convert it and the points with .double()."
             )
-
-
-def _add_gram(block: Tensor, f1: Factor, f2: Factor, *, triangle: bool) -> None:
-    """Add the term of two factors to `block`; only on and above the diagonal of a `triangle`."""
-    (groups, n1, each, n2, _), t = block.shape, f1.d.shape[2]
-    d1, d2 = _arrange(f1.d, groups, each), _arrange(f2.d, groups, each)
-    high = max(1, min(256, max(128, n1 * each // 8)) // (each * t))
-    wide = max(1, 1024 // (each * t))
-    for a in range(0, n1, high):
-        for b in range(a if triangle else 0, n2, wide):
-            target = block[:, a : a + high, :, b : b + wide]
-            m, w = target.shape[1], target.shape[3]
-            gram = (
-                d1[:, a * each * t : (a + m) * each * t]
-                @ d2[:, b * each * t : (b + w) * each * t].mT
-            )
-            gram = gram.view(groups, m, each, t, w, each, t)
-            if f1.h is None:
-                target.add_(gram[:, :, :, 0, :, :, 0])
-                continue
-            inner = f1.h[a : a + m].flatten(0, 1) @ f2.h[b : b + w].flatten(0, 1).mT
-            inner = inner.mul_(f1.weight**2).add_(f1.bias**2).view(1, m, 1, t, w, 1, t)
-            if t == 1:
-                target.addcmul_(gram[:, :, :, 0, :, :, 0], inner[:, :, :, 0, :, :, 0])
-            else:
-                target.add_((gram * inner).sum((3, 6)))
-
-
-def _arrange(d: Tensor, groups: int, each: int) -> Tensor:
-    """Return D (k, n, T, q) as matrices (groups, n·each·T, …) with the wanted Gram matrices."""
-    k, n, t, q = d.shape
-    if groups == k:
-        return d.reshape(k, n * t, q)
-    if each == k:
-        return d.transpose(0, 1).reshape(1, n * k * t, q)
-    return d.permute(1, 2, 0, 3).reshape(1, n * t, k * q)
-
-
-def _mirror(kernel: Tensor, step: int = 128) -> None:
-    """Copy the upper triangle of the matrices (n·each, n·each) of `kernel` to the lower one."""
-    matrix = kernel.flatten(3, 4).flatten(1, 2)
-    for a in range(0, matrix.shape[1], step):
-        b = a + step
-        corner = matrix[:, a:b, a:b]
-        corner.copy_(corner.triu() + corner.triu(1).mT)
-        matrix[:, b:, a:b] = matrix[:, a:b, b:].mT

@@ -21,17 +21,16 @@ def _gelu_slope(z: Tensor, h: Tensor) -> Tensor:
     return torch.addcmul(torch.special.ndtr(z), z, density, out=z)
 
 
+LOG_SLOPE = math.log(2 / math.sqrt(math.pi))  # erf'(z) = e^{LOG_SLOPE − z²}
 # φ written into `out`, φ' over z, where h = φ(z): reserving no memory makes a step 3 times faster.
 IN_PLACE = {
-    "erf": (torch.erf, lambda z, h: z.square_().neg_().exp_().mul_(2 / math.sqrt(math.pi))),
+    "erf": (torch.erf, lambda z, h: z.square_().sub_(LOG_SLOPE).neg_().exp_()),
     "relu": (lambda z, out: torch.clamp(z, min=0, out=out), lambda z, h: torch.sign(h, out=z)),
     "tanh": (torch.tanh, lambda z, h: torch.square(h, out=z).neg_().add_(1)),
     "gelu": (lambda z, out: out.copy_(gelu(z)), _gelu_slope),
     "sin": (torch.sin, lambda z, h: z.cos_()),
     "linear": (lambda z, out: out.copy_(z), lambda z, h: z.fill_(1)),
 }
-
-
 CACHE_BYTES = 2**21
 
 
@@ -174,14 +173,14 @@ def _mlp_step(model: MLP, state: dict, x: Tensor, y: Tensor, rate: float) -> Cal
         delta = z[-1].sub_(y)
         for i, layer in reversed(list(enumerate(layers))):
             biases[i].baddbmm_(ones, delta, alpha=-rate * layer.bias_scale)
-            delta *= layer.weight_scale
+            scale = layer.weight_scale
             if i > 0:
-                torch.bmm(delta, weights[i], out=back)
+                torch.baddbmm(back, delta, weights[i], beta=0, alpha=scale, out=back)
                 differentiate(z[i - 1], h[i])
             if layer.in_features < layer.out_features:  # the fast order of a narrow product
-                weights[i].sub_((h[i].mT @ delta).mT, alpha=rate)
+                weights[i].sub_((h[i].mT @ delta).mT, alpha=rate * scale)
             else:
-                weights[i].baddbmm_(delta.mT, h[i], alpha=-rate)
+                weights[i].baddbmm_(delta.mT, h[i], alpha=-rate * scale)
             if i > 0:
                 delta = torch.mul(back, z[i - 1], out=h[i])
 

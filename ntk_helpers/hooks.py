@@ -67,7 +67,8 @@ def evaluate(model: nn.Module, x: Tensor) -> Tensor:
 
 def own(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trainable parameters that `module` holds itself."""
-    return {name: p for name, p in module.named_parameters(recurse=False) if p.requires_grad}
+    parameters = module._parameters.items()  # named_parameters() takes ten times longer
+    return {name: p for name, p in parameters if p is not None and p.requires_grad}
 
 
 def _uses(root, stop=None) -> Counter:
@@ -80,7 +81,7 @@ def _uses(root, stop=None) -> Counter:
             for child, _ in node.next_functions:
                 stack.append(child)
                 if hasattr(child, "variable"):
-                    uses[child.variable] += 1
+                    uses[id(child.variable)] += 1
     return uses
 
 
@@ -95,7 +96,7 @@ def standing_alone(modules: dict[str, nn.Module], calls: dict, f: Tensor) -> dic
         if len(calls[name]) != 1 or calls[name][0] is None:
             return False
         ((h, version, shape, edge),) = calls[name]
-        inside, mine = _uses(edge.node, h.grad_fn), set(own(module).values())
+        inside, mine = _uses(edge.node, h.grad_fn), set(map(id, own(module).values()))
         whole = set(inside) <= mine and all(inside[p] == used[p] for p in mine)
         return whole and h.shape[:1] == shape[:1] == (1,) and h._version == version
 

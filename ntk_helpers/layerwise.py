@@ -1,6 +1,7 @@
 """Find, by hooks, the small factors of a layer whose Gram matrices make up the tangent kernel."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -59,6 +60,8 @@ class Plan(NamedTuple):
         row_bytes: Estimate of the memory that a row of both sides of a block of the kernel needs.
         pair_flops: Operations to contract one pair of rows.
         forward_flops: Operations of the model on one row.
+        batched: False to differentiate the outputs one by one: vmap does so with convolutions, and
+            copies.
     """
 
     layers: dict[str, Layer]
@@ -68,6 +71,7 @@ class Plan(NamedTuple):
     row_bytes: int
     pair_flops: int
     forward_flops: int
+    batched: bool
 
 
 def _layer(module: nn.Module, shape: torch.Size, pairs: int) -> Layer:
@@ -135,7 +139,8 @@ def make_plan(model: nn.Module, x: Tensor, outputs: str, *, structured: bool) ->
         forward += 2 * t * size
     graph = (1 + k * bool(rest)) * sum(saved.values())
     row_bytes = graph + f.element_size() * (made + 2 * held)
-    return Plan(layers, rest, x[:1], f.detach(), row_bytes, flops, forward)
+    batched = k > 1 and not any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
+    return Plan(layers, rest, x[:1], f.detach(), row_bytes, flops, forward, batched)
 
 
 @torch.enable_grad()
@@ -159,14 +164,13 @@ def _differentiate(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[tuple[st
         _checks.require_same_row(plan.value, f)
     edges, k = [seen[0].edge for seen in calls.values()], f.shape[1]
     basis = torch.eye(k, dtype=f.dtype, device=f.device)[:, None].expand(k, len(x), k)
-    if k == 1:
-        d = [g[None] for g in torch.autograd.grad(f, edges, basis[0])]
-    else:
-        try:
+    d = None
+    if plan.batched:
+        with suppress(RuntimeError):  # vmap has no rule for an operation of the model
             d = torch.autograd.grad(f, edges, basis, is_grads_batched=True, retain_graph=True)
-        except RuntimeError:
-            d = [torch.autograd.grad(f, edges, e, retain_graph=True) for e in basis]
-            d = [torch.stack(g) for g in zip(*d, strict=True)]
+    if d is None:
+        turns = [torch.autograd.grad(f, edges, e, retain_graph=k > 1) for e in basis]
+        d = [g[0][None] if k == 1 else torch.stack(g) for g in zip(*turns, strict=True)]
     for (name, seen), g in zip(calls.items(), d, strict=True):
         yield name, seen[0].h.detach(), g
 
@@ -212,7 +216,7 @@ def layer_factors(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[Factor]:
             yield Factor(name, h, d, weight, bias if "bias" in mine else 0.0)
             continue
         if "weight" in mine:
-            leaf = weight * torch.einsum("ntp,kntq->knpq", h, d)
-            yield Factor(name, None, leaf.reshape(k, n, 1, p * q))
+            leaf = weight * torch.einsum("ntp,kntq->nkqp", h, d)
+            yield Factor(name, None, leaf.reshape(n, k, 1, q * p).transpose(0, 1))
         if "bias" in mine:
             yield Factor(name, None, bias * d.sum(2, keepdim=True))

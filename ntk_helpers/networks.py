@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 
 from ntk_helpers import _checks
 
@@ -36,7 +36,7 @@ class ScaledLinear(nn.Linear):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the pre-activations (…, n_out) of the layer inputs `h` (…, n_in)."""
-        return self.weight_scale * (h @ self.weight.T) + self.bias_scale * self.bias
+        return linear(self.weight_scale * h, self.weight, self.bias_scale * self.bias)
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows of this layer."""

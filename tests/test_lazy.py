@@ -40,7 +40,7 @@ def test_linearisation_is_value_plus_jacobian_times_the_move(n_out):
     moved = {name: p + torch.randn(p.shape, generator=generator) for name, p in start.items()}
     step = torch.cat([(moved[name] - start[name]).reshape(-1) for name in start])
     wanted = model(x) + (jacobian_by_loop(model, x) @ step).reshape(4, n_out)
-    torch.testing.assert_close(lazy.linearize(model)(moved, x), wanted)
+    torch.testing.assert_close(ntk.linearize(model)(moved, x), wanted)
 
 
 def test_linearisation_stays_where_it_was_expanded_when_the_model_trains():
@@ -226,6 +226,51 @@ def test_in_between_the_verdict_asks_for_a_measurement():
     found = judge(width=32)
     assert found.verdict == "uncertain"
     assert "give steps=" in str(found)
+
+
+def detour():
+    """One hidden layer of 64 units from f_0 = 0, and targets |x_1| in 20 inputs: slow modes."""
+    x = torch.randn(200, 20, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0].abs() - math.sqrt(2 / math.pi)) / math.sqrt(1 - 2 / math.pi)
+    model = ntk.MLP(20, 64, activation="gelu", sigma_b=0.5, seed=0)
+    first, last = model.layers
+    with torch.no_grad():
+        first.weight[32:], first.bias[32:] = first.weight[:32], first.bias[:32]
+        last.weight[:, 32:] = -last.weight[:, :32]
+        last.bias.zero_()
+    return model, x, y
+
+
+def test_targets_in_slow_modes_are_not_called_lazy_although_kappa_is_small():
+    model, x, y = detour()
+    before = ntk.lazy_regime(model, x, y, learning_rate=0.1)
+    rate = before.max_learning_rate / 5
+    after = ntk.lazy_regime(model, x, y, learning_rate=rate, steps=400)
+    assert after.drift > 0.15
+    assert after.prediction_error > 0.25
+    assert after.verdict == "does not apply"
+    assert before.kappa < 0.2
+    assert before.fitted_drift > 0.3
+    assert before.verdict == "uncertain"
+    assert "but y has slow modes" in str(before)
+    assert "give steps=" in str(before)
+
+
+def test_the_fitted_weights_are_those_of_least_move_that_fit_the_linearisation():
+    model, x = ntk.MLP(2, 6, 2, seed=0), circle(5)
+    model.layers[0].bias.requires_grad_(False)
+    y = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    move = torch.linalg.pinv(jacobian_by_loop(model, x)) @ (y - model(x)).reshape(-1).detach()
+    moved, start = copy.deepcopy(model), ntk.empirical_ntk(model, x)
+    with torch.no_grad():
+        trainable = [p for p in moved.parameters() if p.requires_grad]
+        for p, part in zip(trainable, move.split([p.numel() for p in trainable]), strict=True):
+            p += part.view_as(p)
+    found = ntk.lazy_regime(model, x, y, learning_rate=0.1)
+    drift = ntk.kernel_drift(ntk.empirical_ntk(moved, x), start)
+    assert found.fitted_drift == pytest.approx(drift, rel=1e-6)
+    error = float(((moved(x) - y).norm() / (model(x) - y).norm()).detach())
+    assert found.fitted_error == pytest.approx(error, rel=1e-6)
 
 
 def test_a_rate_above_the_limit_is_outside_the_theory():
