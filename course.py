@@ -4,10 +4,14 @@
   python course.py test                     run every test, the notebooks included
   python course.py run [NOTEBOOK ...]       execute notebooks in place; all, if none is named
   python course.py bench [NAME ...]         run the scripts of benchmarks/; all, if none is named
+  python course.py site                     build the lessons as a web site, in build/site
+  python course.py handout                  print the sheet of formulas, build/handout.pdf
+  python course.py bundle                   pack all that a room without network needs, in build/
   python course.py stamp OWNER/NAME [TAG]   write into every link where the course is hosted
 
 The first call makes the folder .venv beside this file and installs the course into it: some
-minutes, and about 1.5 GB. Later calls start at once. To begin again, delete .venv.
+minutes, and about 1.5 GB. Later calls start at once. To begin again, delete .venv. If there is
+a folder wheels/ beside this file, as in a bundle, packages come from there and not from a network.
 
 What follows a verb is passed on: to JupyterLab (lab --no-browser), to pytest (test -k kernel),
 or to the script behind it (run --help).
@@ -25,6 +29,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
+WHEELS = HERE / "wheels"
 STAMP = VENV / ".course-installed"
 OLDEST_PYTHON = (3, 11)
 GIGABYTES_NEEDED = 2.5  # the environment, and what pip unpacks on the way, with torch for the CPU
@@ -34,6 +39,7 @@ FIRST_LESSON = "notebooks/00_start_here.ipynb"
 def main(arguments):
     """Do what the command line asks and return the exit code."""
     verbs = {"lab": lab, "test": test, "run": run, "bench": bench, "stamp": stamp}
+    verbs.update({"site": site, "handout": handout, "bundle": bundle})
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(__doc__.strip())
         return 0
@@ -91,6 +97,21 @@ def bench(arguments):
     return 0
 
 
+def site(arguments):
+    """Build the static site of all lessons."""
+    return call([environment("site"), HERE / "tools" / "build_site.py", *arguments])
+
+
+def handout(arguments):
+    """Make the hand-out, a page of formulas and their conditions."""
+    return call([environment("site"), HERE / "tools" / "handout.py", *arguments])
+
+
+def bundle(arguments):
+    """Pack wheels, notebooks and decks for a room without network."""
+    return call([environment(), HERE / "tools" / "bundle.py", *arguments])
+
+
 def stamp(arguments):
     """Write the place where the course is hosted into every link; this needs no .venv."""
     return call([sys.executable, HERE / "tools" / "stamp.py", *arguments])
@@ -99,18 +120,24 @@ def stamp(arguments):
 # The environment.
 
 
-def environment():
-    """Return the path of .venv's Python, after making and filling .venv where that is due."""
+def environment(*extras):
+    """Return the path of .venv's Python, after making and filling .venv where that is due.
+
+    Args:
+        extras: Parts of the course, from pyproject.toml, that are needed besides lab and test.
+    """
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if python.exists() and STAMP.is_file() and STAMP.read_text() == fingerprint():
+    stamps = [STAMP] + [STAMP.with_name(STAMP.name + "-" + extra) for extra in extras]
+    if python.exists() and all(s.is_file() and s.read_text() == fingerprint() for s in stamps):
         return python
     if VENV.exists():
         require_working(python)
     else:
         require_space()
         make_venv()
-    install(python)
-    STAMP.write_text(fingerprint())
+    install(python, *extras)
+    for path in stamps:
+        path.write_text(fingerprint())
     return python
 
 
@@ -153,11 +180,13 @@ def make_venv():
         sys.exit(explain(done.stdout, "Python could not make the folder .venv"))
 
 
-def install(python):
+def install(python, *extras):
     """Install the course and its pinned packages into .venv; on failure say why."""
     print("Installing the course: this is done once and takes some minutes ...", flush=True)
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
-    command += ["-c", "constraints.txt", "-e", ".[lab,test]"]
+    if WHEELS.is_dir():
+        command += ["--no-index", "--find-links", "wheels"]
+    command += ["-c", "constraints.txt", "-e", ".[{}]".format(",".join(["lab", "test", *extras]))]
     done = subprocess.run(
         command, cwd=str(HERE), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace"
     )

@@ -55,6 +55,7 @@ def settle(folder, monkeypatch):
     monkeypatch.setattr(course, "HERE", folder)
     monkeypatch.setattr(course, "VENV", folder / ".venv")
     monkeypatch.setattr(course, "STAMP", folder / ".venv" / ".course-installed")
+    monkeypatch.setattr(course, "WHEELS", folder / "wheels")
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def fake_run(monkeypatch):
 def started(monkeypatch):
     """Note the commands that verbs start, with their environment variables; each ends with 0."""
     noted = []
-    monkeypatch.setattr(course, "environment", lambda: "python")
+    monkeypatch.setattr(course, "environment", lambda *_: "python")
     monkeypatch.setattr(course, "call", lambda c, v=None: noted.append(([*map(str, c)], v)) or 0)
     return noted
 
@@ -93,7 +94,7 @@ def test_help_names_every_verb():
     for arguments in ([], ["--help"]):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
         assert re.findall(r"^  python course\.py (\w+)", done.stdout, flags=re.MULTILINE) == [
-            *("lab", "test", "run", "bench", "stamp")
+            *("lab", "test", "run", "bench", "site", "handout", "bundle", "stamp")
         ]
         assert max(map(len, done.stdout.splitlines())) <= 100
 
@@ -260,6 +261,22 @@ def test_no_network_is_told_in_a_sentence_by_the_words_of_pip_itself(folder, mon
     assert re.fullmatch(r"No connection to the package index: [^\n]*", end.value.code)
 
 
+def test_packages_come_from_the_folder_wheels_if_it_is_there(folder, fake_run):
+    course.WHEELS.mkdir()
+    course.environment()
+    (command,) = (command for command in fake_run.commands if "install" in command)
+    assert command[5:8] == ["--no-index", "--find-links", "wheels"]
+
+
+def test_an_extra_is_installed_when_it_is_first_needed(folder, fake_run):
+    course.environment()
+    for _ in range(2):
+        course.environment("site")
+        course.environment()
+    installs = [command[-1] for command in fake_run.commands if "install" in command]
+    assert installs == [".[lab,test]", ".[lab,test,site]"]
+
+
 def test_a_missing_build_is_told(folder, fake_run):
     fake_run.failing["install"] = "ERROR: No matching distribution found for torch==2.13.0"
     with pytest.raises(SystemExit, match=r"A pinned package has no build for Python 3(.|\n)*torch"):
@@ -316,6 +333,16 @@ def test_test_respects_a_number_of_threads(started, monkeypatch):
 def test_run_passes_the_names_of_notebooks(started):
     course.run(["02", "--publish"])
     assert started[0][0][1:] == [str(ROOT / "tools" / "run_notebooks.py"), "02", "--publish"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "script"),
+    [("site", "build_site.py"), ("handout", "handout.py"), ("bundle", "bundle.py")],
+)
+def test_other_verbs_run_a_script_of_tools(started, verb, script):
+    getattr(course, verb)(["--help"])
+    assert started[0][0][1:] == [str(ROOT / "tools" / script), "--help"]
+    assert (ROOT / "tools" / script).is_file()
 
 
 def test_bench_says_that_there_is_no_benchmark(folder):

@@ -1,12 +1,17 @@
 """Every explorer draws every frame; the numbers behind the pictures are right."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 import ntk_helpers as ntk
 from ntk_helpers import explore
 from ntk_helpers.explore import lesson_00, lesson_01, lesson_02, lesson_06
+from ntk_helpers.plots import png
 
 EXPLORERS = [name for name in explore.__all__ if name != "Explorer"]
 
@@ -28,6 +33,17 @@ def test_moving_each_slider_changes_the_picture(name):
         slider.value = next(v for _, v in reversed(slider.options) if v != slider.value)
         assert bytes(image.value).startswith(b"\x89PNG")
         assert image.value != before, slider.description
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_a_frame_has_the_pixels_of_a_figure_that_is_saved(name):
+    explorer = getattr(explore, name)()
+    figure = explorer._draw(**{key: s.value for key, s in explorer._sliders.items()})
+    frame, saved = (
+        np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+        for picture in (explorer.children[-1].value, png(figure))
+    )
+    assert abs(frame - saved).max() <= 1
 
 
 def _flat(height):

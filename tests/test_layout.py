@@ -140,7 +140,7 @@ def pins() -> dict[str, str]:
 
 
 def test_pins_satisfy_the_floors():
-    for name, requirement in requirements("lab", "test", "dev").items():
+    for name, requirement in requirements(*PROJECT["optional-dependencies"]).items():
         assert requirement.specifier.contains(pins()[name]), name
 
 
@@ -154,6 +154,12 @@ def test_floors_admit_colab():
     core = requirements()
     assert core.keys() == COLAB.keys()
     assert [name for name in core if not core[name].specifier.contains(COLAB[name])] == []
+
+
+def test_a_workflow_runs_no_action_that_can_change_under_its_name():
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        actions = re.findall(r"uses: (\S+)", path.read_text(encoding="utf-8"))
+        assert [name for name in actions if not re.search(r"@[0-9a-f]{40}$", name)] == []
 
 
 def test_conda_and_pip_have_the_same_floors():
@@ -178,7 +184,8 @@ def test_everything_asks_for_the_same_python():
 
 def texts() -> Iterator[tuple[Path, str]]:
     """Yield every file of the project that is text, without the pictures in notebooks."""
-    folders = (".", "benchmarks", "notebooks", "ntk_helpers", "slides", "tests", "tools")
+    folders = (".", "benchmarks", "docs", "hub", "notebooks", "ntk_helpers", "slides", "tests")
+    folders += ("docs/static", "tools")
     files = [path for folder in folders for path in (ROOT / folder).glob("*")]
     for folder in (".ci", ".github", "notebooks/solutions", "ntk_helpers"):
         files += (ROOT / folder).rglob("*")

@@ -1,11 +1,14 @@
 """Figures draw what they are given, describe themselves, and are the same on every run."""
 
+import io
 import re
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
 from ntk_helpers import plots
 
@@ -42,6 +45,33 @@ def test_a_figure_gives_the_same_bytes_twice():
         return plots.plot_curves(torch.linspace(0, 1, 5), {"line": torch.arange(5.0)}).figure
 
     assert plots.png(draw()) == plots.png(draw())
+
+
+def _pixels(picture):
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+
+
+def _busy_figure(height):
+    figure = Figure(figsize=(5.2, 3.3), layout="constrained")
+    left, right = figure.subplots(ncols=2)
+    left.plot([0, height], label=f"to {height}")
+    left.set(xlabel="θ₁", ylabel="$\\lambda^2$", title=f"height {height}, same place")
+    left.text(0.5, height / 2, "slanted", rotation=30, color="#D55E0080", ha="center")
+    left.text(0.9, height, "cut off at the edge of the axis", clip_on=True)
+    left.text(0.2, 0.2, "")
+    left.legend()
+    plots.plot_matrix(torch.tensor([[2.0, 0.0], [-1.0, height]]), label="colour", ax=right)
+    return figure
+
+
+def test_a_quick_picture_has_the_pixels_of_the_slow_one():
+    frames = {}
+    for height in (1.0, 2.5, 1.0):  # the third is drawn from texts that are remembered
+        frames[height] = plots.quick_png(_busy_figure(height))
+        slow = _pixels(plots.png(_busy_figure(height)))
+        # Colours are rounded once more where a text is copied.
+        assert abs(_pixels(frames[height]) - slow).max() <= 1
+    assert frames[1.0] != frames[2.5]
 
 
 def test_curves_and_points_hold_the_values():

