@@ -2,7 +2,7 @@
 
 Three parts, after Wang, Yu, Perdikaris 2022, arXiv:2007.14527: "drift" is Fig. 2 (one hidden layer,
 sin πx, ten draws), "deep" its Fig. 3 (three hidden layers), "weights" its section 7.2 (sin 4πx with
-and without balance weights, ten draws). About 40 minutes on one core, most of it for width 500 in
+and without balance weights, ten draws). About an hour on one core, most of it for width 500 in
 "deep". The results go to benchmarks/results/pinn.json, which lesson 06 reads.
 
 Every row is written as soon as it is there. A part counts as complete only when its name stands
