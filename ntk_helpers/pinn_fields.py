@@ -48,6 +48,8 @@ def _parts(model: nn.Module) -> tuple[nn.Module, Tensor | float, Tensor | float]
 class Fields:
     """u on the boundary and Lu inside, by automatic differentiation: any model, any operator."""
 
+    threads = None  # as many as torch likes
+
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold what does not change in training."""
         self.model, self.operator = model, operator
@@ -114,6 +116,8 @@ class AnalyticFields(Fields):
         u'' = s_2 V a² φ''(z)             ∂u''/∂V = s_2 a² φ''
         ∂u''/∂b = c_1 s_2 V a² φ'''       ∂u''/∂W = s_1 s_2 V (2 a φ'' / s + a² φ''' x̂)
     """
+
+    threads = 1  # such small matrices gain nothing by more, and lose a lot on a busy machine
 
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold standardised points, each boundary point once, and views of the parameters."""

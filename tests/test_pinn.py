@@ -322,6 +322,22 @@ def test_balance_weights_are_those_of_the_kernel_and_can_be_refreshed():
     torch.testing.assert_close(fresh.weights[-1], torch.tensor(now))
 
 
+def test_training_leaves_the_number_of_threads_alone():
+    inside, before = [], torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train(
+            network(), steps=1, observe=lambda u: inside.append(torch.get_num_threads()) or u(X_R)
+        )
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError):
+            train(network(), observe=lambda u: 1 / 0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert inside == [1, 1]
+
+
 def test_float32_is_kept():
     model = network(dtype=torch.float32)
     run = ntk.train_pinn(
