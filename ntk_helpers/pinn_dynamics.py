@@ -78,6 +78,12 @@ class PINNDynamics:
         """
         return self.flow.test(t, k_test_train * self._root, f0_test)
 
+    def test_steps(
+        self, k: int | Tensor, learning_rate: float, k_test_train: Tensor, f0_test: Tensor
+    ) -> Tensor:
+        """Return u at other points after exactly k steps of descent, shaped as in `test`."""
+        return self.flow.test_steps(k, learning_rate, k_test_train * self._root, f0_test)
+
     def _split(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Undo the scaling by D^½ and part the boundary from the interior."""
         values = scaled / self._root

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from ntk_helpers.networks import ACTIVATIONS, MLP
+from ntk_helpers.networks import MLP
 from ntk_helpers.pinn import PINNKernel, field_of, gram, pinn_kernel
 from ntk_helpers.pinn_problem import Operator, Standardized, second_derivative
 
@@ -48,6 +48,8 @@ def _parts(model: nn.Module) -> tuple[nn.Module, Tensor | float, Tensor | float]
 class Fields:
     """u on the boundary and Lu inside, by automatic differentiation: any model, any operator."""
 
+    threads = None  # as many as torch likes
+
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold what does not change in training."""
         self.model, self.operator = model, operator
@@ -79,22 +81,29 @@ class TaylorFields(Fields):
     """The same for an MLP and u'': (h, h', h'') pass through the layers together.
 
     z = s_w W h + s_b b gives z' = s_w W h' and z'' = s_w W h''; and φ(z)' = φ'(z) z',
-    φ(z)'' = φ''(z) z'² + φ'(z) z''.
+    φ(z)'' = φ''(z) z'² + φ'(z) z'', with φ = tanh: φ' = 1 − φ² and φ'' = −2 φ φ'.
     """
+
+    def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
+        """Hold all points in one batch, each boundary point once, standardised, with x̂' = 1/s."""
+        super().__init__(model, x_boundary, x_interior, operator)
+        network, mean, scale = _parts(model)
+        points, self.which = self.x_boundary.unique(dim=0, return_inverse=True)
+        self.n_once, self.layers = len(points), network.layers
+        x = (torch.cat([points, self.x_interior]) - mean) / scale
+        self.inputs = torch.stack([x, torch.ones_like(x) / scale, torch.zeros_like(x)])
 
     def values(self) -> tuple[Tensor, Tensor]:
         """Return u (n_b,) and u'' (n_r,) at the current parameters."""
-        network, mean, scale = _parts(self.model)
-        h = (self.x_interior - mean) / scale
-        h1, h2 = torch.ones_like(h) / scale, torch.zeros_like(h)
-        *hidden, last = network.layers
+        h = self.inputs
+        *hidden, last = self.layers
         for layer in hidden:
-            h = ACTIVATIONS[network.activation](layer(h))
-            z1, z2 = (layer.weight_scale * (slope @ layer.weight.T) for slope in (h1, h2))
-            first = 1 - h * h
-            h1, h2 = first * z1, first * (z2 - 2 * h * z1 * z1)
-        self._lu = (last.weight_scale * (h2 @ last.weight.T)).reshape(-1)
-        self._u = self.model(self.x_boundary).reshape(-1)
+            z, z1, z2 = layer.weight_scale * (h @ layer.weight.T)
+            phi = (z + layer.bias_scale * layer.bias).tanh()
+            slope = 1 - phi * phi
+            h = torch.stack([phi, slope * z1, slope * (z2 - 2 * phi * z1 * z1)])
+        self._u = last(h[0, : self.n_once])[self.which, 0]
+        self._lu = last.weight_scale * (h[2, self.n_once :] @ last.weight[0])
         return self._u.detach(), self._lu.detach()
 
 
@@ -107,6 +116,8 @@ class AnalyticFields(Fields):
         u'' = s_2 V a² φ''(z)             ∂u''/∂V = s_2 a² φ''
         ∂u''/∂b = c_1 s_2 V a² φ'''       ∂u''/∂W = s_1 s_2 V (2 a φ'' / s + a² φ''' x̂)
     """
+
+    threads = 1  # such small matrices gain nothing by more, and lose a lot on a busy machine
 
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold standardised points, each boundary point once, and views of the parameters."""

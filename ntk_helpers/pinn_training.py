@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -119,7 +120,8 @@ def train_pinn(
     weights = fields.kernel().balance_weights() if balanced else weight_pair(weights)
 
     records, kernels, first, diverged = [], [], None, False
-    with tqdm(total=steps, disable=not progress, desc="training", leave=False) as bar:
+    bar = tqdm(total=steps, disable=not progress, desc="training", leave=False)
+    with _threads(fields.threads), bar:
         for k in range(steps + 1):
             u, lu = fields.values()
             r_u, r_lu = u - g, lu - f
@@ -156,6 +158,17 @@ def train_pinn(
     stacked = [torch.stack(column) for column in stacked]
     time = learning_rate * step.to(g.dtype)
     return PINNHistory(step, time, *stacked, tuple(kernels), seen, float(learning_rate), diverged)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with `count` CPU threads meanwhile; None leaves their number alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _marks(record_at: Iterable[int] | None, steps: int) -> set[int]:

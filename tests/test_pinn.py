@@ -106,6 +106,25 @@ def test_the_second_derivative_carries_1_over_s_squared():
     )
 
 
+@methods
+@setups
+def test_the_curvature_is_that_of_finite_differences_and_of_the_formula(method, setup):
+    model = network(setup, width=7)
+    net = model.network if setup != "text" else model
+    mean, scale = (model.mean, model.scale) if setup != "text" else (0.0, 1.0)
+    found = train(model, steps=0, method=method).lu[0]
+    h = 1e-4
+    with torch.no_grad():
+        differences = (model(X_R + h) - 2 * model(X_R) + model(X_R - h))[:, 0] / h**2
+        first, last = net.layers
+        phi = torch.tanh(first((X_R - mean) / scale))
+        slope = first.weight_scale * first.weight[:, 0] / scale
+        bend = -2 * phi * (1 - phi**2) * slope**2  # (tanh z)'' = −2 tanh z (1 − tanh² z) z'²
+        formula = last.weight_scale * bend @ last.weight[0]
+    torch.testing.assert_close(found, differences, rtol=1e-5, atol=1e-5 * found.abs().max().item())
+    torch.testing.assert_close(found, formula)
+
+
 # --- the kernel --------------------------------------------------------------------------------
 
 
@@ -303,6 +322,22 @@ def test_balance_weights_are_those_of_the_kernel_and_can_be_refreshed():
     torch.testing.assert_close(fresh.weights[-1], torch.tensor(now))
 
 
+def test_training_leaves_the_number_of_threads_alone():
+    inside, before = [], torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train(
+            network(), steps=1, observe=lambda u: inside.append(torch.get_num_threads()) or u(X_R)
+        )
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError):
+            train(network(), observe=lambda u: 1 / 0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert inside == [1, 1]
+
+
 def test_float32_is_kept():
     model = network(dtype=torch.float32)
     run = ntk.train_pinn(
@@ -362,7 +397,7 @@ def test_the_closed_form_is_exact_where_the_kernel_is_constant(weights, loss):
     u, lu = dynamics.train_steps(run.step, rate)
     torch.testing.assert_close(u, run.u, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(lu, run.lu, rtol=1e-8, atol=1e-7)
-    elsewhere = dynamics.flow.test_steps(200, rate, cross * dynamics._root, before)
+    elsewhere = dynamics.test_steps(200, rate, cross, before)
     torch.testing.assert_close(elsewhere, model(X_R).detach()[:, 0], rtol=1e-6, atol=1e-6)
 
 
