@@ -61,7 +61,7 @@ class KernelDynamics:
         _checks.require_tensor("f0", f0)
         _checks.require_same_place(k_train=k_train, y=y, f0=f0)
         _checks.require_choice("loss", loss, ["mean", "sum"])
-        n, k = y.shape if y.ndim == 2 else (len(y), 1)
+        n, k = y[:, None].flatten(1).shape
         self._coupled = k_train.ndim == 4
         self._kernel_shape = torch.Size((n, n, k, k) if self._coupled else (n, n))
         if k_train.shape != self._kernel_shape:
@@ -125,7 +125,7 @@ class KernelDynamics:
 
         Args:
             k: Number of steps, ≥ 0. A 1-D tensor of T whole numbers adds a leading axis.
-            learning_rate: η. Above `max_learning_rate` the outputs grow with k.
+            learning_rate: η. Above `max_learning_rate` the outputs grow with k, in the end to ±inf.
 
         Returns:
             f_k(X), shaped as y, or (T, …).
@@ -182,9 +182,7 @@ class KernelDynamics:
         _checks.require_number("learning_rate", learning_rate, positive=True)
         k = self._grid("k", k)
         if not torch.equal(k, k.round()) or k.isinf().any():
-            raise ValueError(
-                f"k must hold whole, finite numbers of steps; got {k.flatten().tolist()[:5]}."
-            )
+            raise ValueError(f"k must hold whole, finite numbers; got {k.flatten().tolist()[:5]}.")
         a = learning_rate * self._scale * self.eigenvalues[:, None]
         small = -torch.expm1(k * torch.log1p(-a.clamp(max=0.5)))
         done = torch.where(a < 0.5, small, 1 - (1 - a) ** k)
@@ -196,20 +194,19 @@ class KernelDynamics:
         The limit fades as t passes 1/cutoff: exactly, K(x, X) carries nothing from the null space
         to test points, and by then ct would blow up the rounding that it does carry.
         """
-        limit = self._scale * t * torch.exp(-self._scale * self.cutoff * t)
-        limit, values = torch.where(t.isinf(), 0.0, limit), self.eigenvalues[:, None]
+        values, ct = self.eigenvalues[:, None], self._scale * t
+        limit = torch.where(t.isinf(), 0.0, ct * torch.exp(-self.cutoff * ct))
         return torch.where(values > 0, done / values, limit)
 
     def _train(self, done: Tensor) -> Tensor:
         """Return f_0(X) plus what the modes have done."""
-        change = self.eigenvectors @ (done * self._amplitudes)
+        change = self._mixed(self.eigenvectors, done)
         return self._f0 + change.reshape(*change.shape[:-2], *self._f0.shape)
 
     def _test(self, gain: Tensor, k_test_train: Tensor, f0_test: Tensor | None) -> Tensor:
         """Return f_0(x) plus what the modes carry to the test points."""
-        carried = self._towards(k_test_train)
+        change = self._mixed(self._towards(k_test_train), gain)
         shape = (len(k_test_train), *self._f0.shape[1:])
-        change = carried @ (gain * self._amplitudes)
         change = change.reshape(*change.shape[:-2], *shape)
         if f0_test is None:
             return change
@@ -218,12 +215,16 @@ class KernelDynamics:
         _checks.require_shape("f0_test", f0_test, shape)
         return f0_test.detach() + change
 
+    def _mixed(self, vectors: Tensor, factors: Tensor) -> Tensor:
+        """Return Σ_j vectors_j factors_j amplitude_j; where descent outgrew all numbers, ±inf."""
+        change = vectors @ torch.where(self._amplitudes == 0, 0.0, factors * self._amplitudes)
+        return torch.where(change.isnan(), math.inf, change)
+
     def _square(self, kernel: Tensor) -> Tensor:
         """Return a kernel as a matrix: (m, n) as it is, (m, n, k, k) as (m·k, n·k)."""
-        if not self._coupled:
-            return kernel.detach()
-        m, n, k, _ = kernel.shape
-        return kernel.detach().permute(0, 2, 1, 3).reshape(m * k, n * k)
+        if self._coupled:
+            kernel = kernel.transpose(1, 2).flatten(2).flatten(0, 1)
+        return kernel.detach()
 
     def _towards(self, k_test_train: Tensor) -> Tensor:
         """Return the test kernel as a matrix in the eigenbasis, K(x, X) V."""
@@ -242,9 +243,8 @@ class KernelDynamics:
         """Return times as () or (T, 1, 1), refusing what is negative or NaN."""
         grid = torch.as_tensor(values, dtype=self.eigenvalues.dtype, device=self.eigenvalues.device)
         if grid.ndim > 1:
-            raise ValueError(
-                f"{name} must be a number or a 1-D tensor; got shape {tuple(grid.shape)}."
-            )
+            shape = tuple(grid.shape)
+            raise ValueError(f"{name} must be a number or a 1-D tensor; got shape {shape}.")
         if not (grid >= 0).all():
             raise ValueError(f"{name} must be 0 or greater; got {grid[~(grid >= 0)].tolist()[:5]}.")
         return grid[:, None, None] if grid.ndim else grid
