@@ -7,8 +7,6 @@ from torch import Tensor
 
 from ntk_helpers import _checks
 
-NOT_PSD = 1e-4
-
 
 class KernelDynamics:
     """Squared-loss training of a model whose kernel K = V Λ Vᵀ never changes.
@@ -65,10 +63,10 @@ class KernelDynamics:
         self._coupled = k_train.ndim == 4
         self._kernel_shape = torch.Size((n, n, k, k) if self._coupled else (n, n))
         if k_train.shape != self._kernel_shape:
+            wanted, got = tuple(self._kernel_shape), tuple(k_train.shape)
             raise ValueError(
-                f"k_train must have shape {tuple(self._kernel_shape)} for y of shape "
-                f"{tuple(y.shape)}; got {tuple(k_train.shape)}. One row and one column for each "
-                f"training point."
+                f"k_train must have shape {wanted} for y of shape {tuple(y.shape)}; got {got}. "
+                f"One row and one column for each training point."
             )
         _checks.require_shape("f0", f0, y.shape)
         self._scale = 1 / n if loss == "mean" else 1.0
@@ -77,7 +75,7 @@ class KernelDynamics:
         _checks.require_symmetric("k_train", kernel)
         raw, self.eigenvectors = torch.linalg.eigh((kernel + kernel.T) / 2)
         low, high = float(raw[0]), float(raw[-1])
-        if low < -NOT_PSD * max(high, 0.0):
+        if low < -1e-4 * max(high, 0.0):
             raise ValueError(
                 f"k_train is not positive semidefinite: its eigenvalues run from {low:.3g} to "
                 f"{high:.3g}. A tangent kernel J Jᵀ has none below 0: look for a wrong sign or an "
@@ -241,10 +239,12 @@ class KernelDynamics:
 
     def _grid(self, name: str, values: float | Tensor) -> Tensor:
         """Return times as () or (T, 1, 1), refusing what is negative or NaN."""
-        grid = torch.as_tensor(values, dtype=self.eigenvalues.dtype, device=self.eigenvalues.device)
+        try:
+            grid = torch.as_tensor(values, dtype=self._f0.dtype, device=self._f0.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name} must be a number or a tensor; got {values!r}.") from error
         if grid.ndim > 1:
-            shape = tuple(grid.shape)
-            raise ValueError(f"{name} must be a number or a 1-D tensor; got shape {shape}.")
+            raise ValueError(f"{name} must be a number or a 1-D tensor; got {tuple(grid.shape)}.")
         if not (grid >= 0).all():
             raise ValueError(f"{name} must be 0 or greater; got {grid[~(grid >= 0)].tolist()[:5]}.")
         return grid[:, None, None] if grid.ndim else grid
