@@ -34,6 +34,13 @@ def outputs_were_made_here() -> bool:
     return same and choose_size(small=True, large=False)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that says how long tests/test_fuzz.py plays."""
+    parser.addoption(
+        "--fuzz", type=int, default=8, help="random settings of each explorer and checker (8)"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Turn nbval on: strict or lax, unless the command line says which."""
     option = config.option

@@ -23,8 +23,9 @@ def require_integer(name: str, value: object, *, at_least: int) -> None:
             f"{name} must be an integer; got {value!r} of type {type(value).__name__}. "
             f"Write int(...) around it if it is a whole number."
         )
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}; got {value}.")
+    if not at_least <= value < 2**63:
+        bound = f"at least {at_least}" if value < at_least else "below 2⁶³, as torch's integers are"
+        raise ValueError(f"{name} must be {bound}; got {value}.")
 
 
 def require_number(
@@ -53,14 +54,20 @@ def place(device: torch.device | str | None, dtype: torch.dtype | None) -> dict:
 
     Raises:
         TypeError: If `dtype` is not a floating-point type.
+        ValueError: If `device` is not a device.
     """
+    try:
+        device = torch.get_default_device() if device is None else torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        message = f"device must be a device of torch, such as 'cpu'; got {device!r}. None chooses."
+        raise ValueError(message) from error
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(
             f"dtype must be a floating-point type of torch; got {dtype!r}. "
             f"Use torch.float64, torch.float32 or None."
         )
-    return {"device": torch.get_default_device() if device is None else device, "dtype": dtype}
+    return {"device": device, "dtype": dtype}
 
 
 def require_tensor(
@@ -79,7 +86,11 @@ def require_tensor(
             f"{name} must be a torch.Tensor; got {type(value).__name__}. "
             f"torch.as_tensor({name}, dtype=torch.get_default_dtype()) makes one."
         )
-    if not value.is_floating_point() and not integers:
+    if value.layout is not torch.strided:
+        raise TypeError(
+            f"{name} must be a dense tensor; got {value.layout}. {name}.to_dense() makes one."
+        )
+    if value.is_complex() or not (value.is_floating_point() or integers):
         raise TypeError(
             f"{name} must hold floating-point numbers; got {value.dtype}. "
             f"{name}.to(torch.get_default_dtype()) converts it."
@@ -91,7 +102,7 @@ def require_tensor(
             f"One row for each point: {name}[:, None] makes a column of n numbers, "
             f"{name}.flatten(1) a table."
         )
-    if integers and value.ndim == 0:
+    if ndim is None and value.ndim == 0:
         raise ValueError(
             f"{name} is a single number; points stand in rows, so one is {name}[None]."
         )

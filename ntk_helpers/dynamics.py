@@ -7,8 +7,6 @@ from torch import Tensor
 
 from ntk_helpers import _checks
 
-NOT_PSD = 1e-4
-
 
 class KernelDynamics:
     """Squared-loss training of a model whose kernel K = V Λ Vᵀ never changes.
@@ -61,14 +59,14 @@ class KernelDynamics:
         _checks.require_tensor("f0", f0)
         _checks.require_same_place(k_train=k_train, y=y, f0=f0)
         _checks.require_choice("loss", loss, ["mean", "sum"])
-        n, k = y.shape if y.ndim == 2 else (len(y), 1)
+        n, k = y[:, None].flatten(1).shape
         self._coupled = k_train.ndim == 4
         self._kernel_shape = torch.Size((n, n, k, k) if self._coupled else (n, n))
         if k_train.shape != self._kernel_shape:
+            wanted, got = tuple(self._kernel_shape), tuple(k_train.shape)
             raise ValueError(
-                f"k_train must have shape {tuple(self._kernel_shape)} for y of shape "
-                f"{tuple(y.shape)}; got {tuple(k_train.shape)}. One row and one column for each "
-                f"training point."
+                f"k_train must have shape {wanted} for y of shape {tuple(y.shape)}; got {got}. "
+                f"One row and one column for each training point."
             )
         _checks.require_shape("f0", f0, y.shape)
         self._scale = 1 / n if loss == "mean" else 1.0
@@ -77,7 +75,7 @@ class KernelDynamics:
         _checks.require_symmetric("k_train", kernel)
         raw, self.eigenvectors = torch.linalg.eigh((kernel + kernel.T) / 2)
         low, high = float(raw[0]), float(raw[-1])
-        if low < -NOT_PSD * max(high, 0.0):
+        if low < -1e-4 * max(high, 0.0):
             raise ValueError(
                 f"k_train is not positive semidefinite: its eigenvalues run from {low:.3g} to "
                 f"{high:.3g}. A tangent kernel J Jᵀ has none below 0: look for a wrong sign or an "
@@ -125,7 +123,7 @@ class KernelDynamics:
 
         Args:
             k: Number of steps, ≥ 0. A 1-D tensor of T whole numbers adds a leading axis.
-            learning_rate: η. Above `max_learning_rate` the outputs grow with k.
+            learning_rate: η. Above `max_learning_rate` the outputs grow with k, in the end to ±inf.
 
         Returns:
             f_k(X), shaped as y, or (T, …).
@@ -182,9 +180,7 @@ class KernelDynamics:
         _checks.require_number("learning_rate", learning_rate, positive=True)
         k = self._grid("k", k)
         if not torch.equal(k, k.round()) or k.isinf().any():
-            raise ValueError(
-                f"k must hold whole, finite numbers of steps; got {k.flatten().tolist()[:5]}."
-            )
+            raise ValueError(f"k must hold whole, finite numbers; got {k.flatten().tolist()[:5]}.")
         a = learning_rate * self._scale * self.eigenvalues[:, None]
         small = -torch.expm1(k * torch.log1p(-a.clamp(max=0.5)))
         done = torch.where(a < 0.5, small, 1 - (1 - a) ** k)
@@ -196,20 +192,19 @@ class KernelDynamics:
         The limit fades as t passes 1/cutoff: exactly, K(x, X) carries nothing from the null space
         to test points, and by then ct would blow up the rounding that it does carry.
         """
-        limit = self._scale * t * torch.exp(-self._scale * self.cutoff * t)
-        limit, values = torch.where(t.isinf(), 0.0, limit), self.eigenvalues[:, None]
+        values, ct = self.eigenvalues[:, None], self._scale * t
+        limit = torch.where(t.isinf(), 0.0, ct * torch.exp(-self.cutoff * ct))
         return torch.where(values > 0, done / values, limit)
 
     def _train(self, done: Tensor) -> Tensor:
         """Return f_0(X) plus what the modes have done."""
-        change = self.eigenvectors @ (done * self._amplitudes)
+        change = self._mixed(self.eigenvectors, done)
         return self._f0 + change.reshape(*change.shape[:-2], *self._f0.shape)
 
     def _test(self, gain: Tensor, k_test_train: Tensor, f0_test: Tensor | None) -> Tensor:
         """Return f_0(x) plus what the modes carry to the test points."""
-        carried = self._towards(k_test_train)
+        change = self._mixed(self._towards(k_test_train), gain)
         shape = (len(k_test_train), *self._f0.shape[1:])
-        change = carried @ (gain * self._amplitudes)
         change = change.reshape(*change.shape[:-2], *shape)
         if f0_test is None:
             return change
@@ -218,12 +213,16 @@ class KernelDynamics:
         _checks.require_shape("f0_test", f0_test, shape)
         return f0_test.detach() + change
 
+    def _mixed(self, vectors: Tensor, factors: Tensor) -> Tensor:
+        """Return Σ_j vectors_j factors_j amplitude_j; where descent outgrew all numbers, ±inf."""
+        change = vectors @ torch.where(self._amplitudes == 0, 0.0, factors * self._amplitudes)
+        return torch.where(change.isnan(), math.inf, change)
+
     def _square(self, kernel: Tensor) -> Tensor:
         """Return a kernel as a matrix: (m, n) as it is, (m, n, k, k) as (m·k, n·k)."""
-        if not self._coupled:
-            return kernel.detach()
-        m, n, k, _ = kernel.shape
-        return kernel.detach().permute(0, 2, 1, 3).reshape(m * k, n * k)
+        if self._coupled:
+            kernel = kernel.transpose(1, 2).flatten(2).flatten(0, 1)
+        return kernel.detach()
 
     def _towards(self, k_test_train: Tensor) -> Tensor:
         """Return the test kernel as a matrix in the eigenbasis, K(x, X) V."""
@@ -240,11 +239,12 @@ class KernelDynamics:
 
     def _grid(self, name: str, values: float | Tensor) -> Tensor:
         """Return times as () or (T, 1, 1), refusing what is negative or NaN."""
-        grid = torch.as_tensor(values, dtype=self.eigenvalues.dtype, device=self.eigenvalues.device)
+        try:
+            grid = torch.as_tensor(values, dtype=self._f0.dtype, device=self._f0.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name} must be a number or a tensor; got {values!r}.") from error
         if grid.ndim > 1:
-            raise ValueError(
-                f"{name} must be a number or a 1-D tensor; got shape {tuple(grid.shape)}."
-            )
+            raise ValueError(f"{name} must be a number or a 1-D tensor; got {tuple(grid.shape)}.")
         if not (grid >= 0).all():
             raise ValueError(f"{name} must be 0 or greater; got {grid[~(grid >= 0)].tolist()[:5]}.")
         return grid[:, None, None] if grid.ndim else grid

@@ -85,6 +85,8 @@ def gradient_descent(
     _checks.require_integer("steps", steps, at_least=0)
     _checks.require_choice("loss", loss, ["mean", "sum"])
     learning_rate, steps = float(learning_rate), int(steps)
+    if not (observe is None or callable(observe)):
+        raise TypeError(f"observe must be a function of the model; got {observe!r}. None is none.")
     marks = _record_marks(record_at, steps)
     scale = 1 / len(x) if loss == "mean" else 1.0
     fit = _as_shape_of(y)
@@ -95,6 +97,11 @@ def gradient_descent(
         for k in range(steps + 1):
             outputs = fit(model(x))
             value = 0.5 * scale * (outputs - y).square().sum()
+            if not value.requires_grad:
+                raise ValueError(
+                    "the model's output does not depend on its trainable parameters: it is "
+                    "detached, or computed under torch.no_grad(). Take that out of its forward."
+                )
             if k in marks or k % 100 == 0:
                 number = value.item()
                 first = _finite_at_start(number) if first is None else first
@@ -103,7 +110,7 @@ def gradient_descent(
                     break
             if k in marks:
                 with torch.no_grad():
-                    seen = None if observe is None else _as_observation(observe(model))
+                    seen = None if observe is None else _as_observation(observe(model), records)
                 records.append((k, value.detach(), outputs.detach().clone(), seen))
             if k == steps:
                 break
@@ -166,14 +173,20 @@ def _finite_at_start(loss: float) -> float:
     return loss
 
 
-def _as_observation(seen: object) -> Tensor:
-    """Return what `observe` returned as a tensor of its own."""
+def _as_observation(seen: object, records: list[tuple]) -> Tensor:
+    """Return what `observe` returned as a tensor of its own, of the shape of those before it."""
     if not isinstance(seen, (Tensor, Real)):
         raise TypeError(
             f"observe must return a tensor or a number; got {type(seen).__name__}. "
             f"torch.stack([...]) makes one tensor of several."
         )
-    return torch.as_tensor(seen).detach().clone()
+    seen = torch.as_tensor(seen).detach().clone()
+    if records and seen.shape != records[0][3].shape:
+        raise ValueError(
+            f"observe must return one shape each time; got {tuple(seen.shape)} at step "
+            f"{records[-1][0]} or later, and {tuple(records[0][3].shape)} at the start."
+        )
+    return seen
 
 
 def _as_shape_of(y: Tensor) -> Callable[[Tensor], Tensor]:

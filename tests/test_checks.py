@@ -24,7 +24,7 @@ def test_a_choice_outside_the_names_is_refused_with_all_names(value):
         _checks.require_choice("loss", value, ["mean", "sum"])
 
 
-@pytest.mark.parametrize("value", [2, 7, np.int64(3), 10**30])
+@pytest.mark.parametrize("value", [2, 7, np.int64(3), 2**63 - 1])
 def test_integers_from_the_bound_on_pass(value):
     assert _checks.require_integer("steps", value, at_least=2) is None
 
@@ -38,6 +38,22 @@ def test_what_is_no_integer_is_refused_by_type(value):
 def test_an_integer_below_the_bound_is_refused():
     with pytest.raises(ValueError, match=r"steps must be at least 2; got 1\."):
         _checks.require_integer("steps", 1, at_least=2)
+
+
+def test_an_integer_that_torch_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match=r"seed must be below 2⁶³, as torch's integers are; got 1"):
+        _checks.require_integer("seed", 10**30, at_least=0)
+
+
+def test_sparse_and_complex_tensors_are_refused():
+    with pytest.raises(
+        TypeError, match=r"x must be a dense tensor; got torch.sparse_coo. x.to_den"
+    ):
+        _checks.require_tensor("x", POINTS.to_sparse())
+    with pytest.raises(
+        TypeError, match=r"x must hold floating-point numbers; got torch.complex128"
+    ):
+        _checks.require_tensor("x", POINTS + 0j, integers=True)
 
 
 @pytest.mark.parametrize("value", [0, 0.5, np.float32(2), Fraction(1, 3)])
@@ -77,7 +93,11 @@ def test_place_fills_in_the_defaults_of_torch():
     torch.set_default_dtype(torch.float32)
     with torch.device("meta"):
         assert _checks.place(None, None) == {"device": torch.device("meta"), "dtype": torch.float32}
-        assert _checks.place("cpu", torch.float64) == {"device": "cpu", "dtype": torch.float64}
+        here = {"device": torch.device("cpu"), "dtype": torch.float64}
+        assert _checks.place("cpu", torch.float64) == here
+    for device in ("gpu", 3.5, "cpu:x"):
+        with pytest.raises(ValueError, match=r"device must be a device of torch, .*None chooses"):
+            _checks.place(device, None)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, "float32", float])

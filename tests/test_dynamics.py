@@ -160,6 +160,17 @@ def test_the_residual_in_the_null_space_never_decays():
     torch.testing.assert_close(vectors[:, 4:].T @ dynamics.train(math.inf), vectors[:, 4:].T @ y)
 
 
+def test_descent_that_outgrows_all_numbers_is_infinite_and_never_nan():
+    kernel, y = torch.diag(torch.tensor([1.0, 2.0, 3.0])), torch.tensor([1.0, 1.0, 0.0])
+    dynamics = KernelDynamics(kernel, y, loss="sum")
+    found = dynamics.train_steps(10**6, 1.5)
+    assert found[1].isinf()
+    assert not found.isnan().any()
+    both = KernelDynamics(torch.tensor([[2.0, 1.0], [1.0, 2.0]]), y[:2] - 2 * y[1:], loss="sum")
+    for found in (both.train_steps(10**5, 9.0), both.test_steps(10**5, 9.0, torch.ones(1, 2))):
+        assert found.isinf().all()
+
+
 def test_a_zero_kernel_leaves_everything_as_it_was():
     _, _, y, f0, f0_test = problem()
     dynamics = KernelDynamics(torch.zeros(6, 6), y, f0)

@@ -81,6 +81,14 @@ def test_an_error_inside_the_answer_is_reported():
     assert "your function raised KeyError: 'oops'" in exercises.check_flow_time(broken).message
 
 
+def test_an_answer_that_leaves_the_kernel_or_returns_too_large_an_integer_is_no_error():
+    assert (
+        "your function raised SystemExit: done"
+        in exercises.check_flow_time(lambda rate, steps: exit("done")).message
+    )
+    assert "expected numbers, got 'int'" in exercises.check_flow_time(lambda *a: 10**400).message
+
+
 def test_a_wrong_shape_is_named():
     feedback = exercises.check_loss_gradient(lambda f, y: ((f - y) / len(f))[:, None])
     assert "expected shape (5,), got (5, 1)" in feedback.message

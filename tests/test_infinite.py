@@ -7,6 +7,7 @@ import torch
 from reference import infinite_kernels_by_loop
 
 import ntk_helpers as ntk
+from ntk_helpers import infinite
 from ntk_helpers.networks import ACTIVATIONS
 
 SLOPES = {
@@ -73,8 +74,6 @@ def test_kernels_are_finite_and_right_where_angles_degenerate(activation, dtype)
     base = points(40, d=5).to(dtype)
     x = torch.cat([base, base, 3 * base, -base, 1e-3 * base, 8 * base.sign(), 0 * base[:2]])
     settings = {"depth": 3, "activation": activation, "sigma_w": 1.5, "sigma_b": 0.0}
-    if activation == "tanh":
-        x = x / 10  # the quadrature is exact to rounding for moderate inputs only
     square = ntk.infinite_kernels(x, **settings)
     for kernel in square:
         assert kernel.dtype == dtype
@@ -176,25 +175,40 @@ def test_kernels_do_not_depend_on_the_basis_of_the_inputs():
         torch.testing.assert_close(rotated, plain)
 
 
-@pytest.mark.parametrize("size", [1.0, 2.0, 4.0])
-def test_tanh_quadrature_error_is_below_one_in_ten_million(size):
-    """Scaled tanh-like erf has a closed form: the same quadrature must reproduce it."""
-    from ntk_helpers import infinite
-
-    q = torch.tensor([size, size / 2])
-    a, b, c = q[:, None], q[None, :], 0.9 * (q[:, None] * q[None, :]).sqrt()
-    exact = infinite._erf(a, b, c)
-    for phi, wanted in zip((torch.erf, SLOPES["erf"]), exact, strict=True):
-        found = infinite._quadrature(phi, a, b, c, infinite.NODES)
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-7)
-    fine = infinite._tanh(a, b, c, 4 * infinite.NODES)
-    for rough, wanted in zip(infinite._tanh(a, b, c), fine, strict=True):
-        torch.testing.assert_close(rough, wanted, rtol=0, atol=1e-7)
+def test_tanh_is_the_sum_of_erfs_that_its_kernel_is_made_of():
+    a, p = infinite._erfs_of_tanh()
+    z = torch.linspace(-30, 30, 3001)[:, None]
+    assert p.min() > 0
+    torch.testing.assert_close(
+        (p * torch.erf(a * z)).sum(1), torch.tanh(z[:, 0]), rtol=0, atol=1e-12
+    )
+    slope = (p * a * SLOPES["erf"](a * z)).sum(1)
+    torch.testing.assert_close(slope, SLOPES["tanh"](z[:, 0]), rtol=0, atol=1e-12)
 
 
-def test_a_warning_tells_when_the_tanh_quadrature_is_rough():
-    with pytest.warns(RuntimeWarning, match=r"off by about .*reaches 100.*Standardise"):
-        ntk.infinite_kernels(torch.full((1, 2), 10.0), activation="tanh", sigma_b=0.0)
+@pytest.mark.parametrize("variance", [1e-16, 1.0, 1e2, 1e4, 1e8, 1e16])
+def test_the_tanh_kernel_is_right_at_every_scale(variance):
+    """Where tanh is steep, quadrature by Hermite polynomials sees no slope at all."""
+    width = min(1.0, variance**-0.5)  # E over u = √variance z, finely where tanh(u) bends
+    z = torch.cat([torch.linspace(0, 40 * width, 400_001), torch.linspace(40 * width, 12, 400_001)])
+    density = torch.exp(-z * z / 2) * math.sqrt(2 / math.pi)
+    u = math.sqrt(variance) * z
+    q = torch.tensor(variance)
+    both, slopes = infinite._tanh(q, q, q)
+    for found, phi in ((both, torch.tanh), (slopes, SLOPES["tanh"])):
+        wanted = torch.trapezoid(phi(u) ** 2 * density, z)
+        torch.testing.assert_close(found, wanted, rtol=1e-8, atol=0)
+
+
+def test_kernels_beyond_the_largest_number_are_refused():
+    x = torch.full((2, 2), 1e15, dtype=torch.float32)
+    assert torch.isfinite(ntk.infinite_kernels(x, activation="relu").ntk).all()
+    with pytest.raises(
+        ValueError, match=r"overflow torch.float32: the inputs reach 1e\+15.*float64"
+    ):
+        ntk.infinite_kernels(x, activation="relu", sigma_w=1e3)
+    with pytest.raises(ValueError, match=r"the kernels overflow torch.float64: the inputs reach"):
+        ntk.infinite_kernels(1e160 * x.double())
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,10 @@ def texts() -> Iterator[tuple[Path, str]]:
     for folder in (".ci", ".github", "notebooks/solutions", "ntk_helpers"):
         files += (ROOT / folder).rglob("*")
     for path in sorted({path for path in files if path.is_file()}):
-        if path.suffix not in (".pyc", ".png", ".pdf", ".woff2") and path.name != ".coverage":
+        if path.suffix not in (".pyc", ".png", ".pdf", ".woff2") and path.name not in (
+            ".coverage",
+            ".git",
+        ):
             text = path.read_text(encoding="utf-8")
             yield path, re.sub(r'"image/png": "[^"]*"', "", text)
 

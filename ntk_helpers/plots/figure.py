@@ -34,7 +34,7 @@ def show(figure: Figure, *, alt: str) -> None:
         alt: What the figure shows, in a sentence or two: the finding, not the colours.
 
     Raises:
-        TypeError: If `figure` is not a matplotlib figure.
+        TypeError: If `figure` is not a matplotlib figure, or `alt` not text.
         ValueError: If `alt` is empty.
     """
     from IPython.display import display
@@ -44,6 +44,8 @@ def show(figure: Figure, *, alt: str) -> None:
             f"show needs a matplotlib Figure; got {type(figure).__name__}. "
             f"An Axes knows its figure: ax.figure."
         )
+    if not isinstance(alt, str):
+        raise TypeError(f"alt must be text: say in a sentence what the figure shows; got {alt!r}.")
     if not alt.strip():
         raise ValueError("alt is empty: say in a sentence what the figure shows.")
     width = round(figure.get_size_inches()[0] * 100)
