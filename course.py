@@ -4,6 +4,7 @@
   python course.py test                     run every test, the notebooks included
   python course.py run [NOTEBOOK ...]       execute notebooks in place; all, if none is named
   python course.py bench [NAME ...]         run the scripts of benchmarks/; all, if none is named
+  python course.py slides [NAME ...]        build the decks that need no network, into build/slides
   python course.py stamp OWNER/NAME [TAG]   write into every link where the course is hosted
 
 The first call makes the folder .venv beside this file and installs the course into it: some
@@ -33,7 +34,7 @@ FIRST_LESSON = "notebooks/00_start_here.ipynb"
 
 def main(arguments):
     """Do what the command line asks and return the exit code."""
-    verbs = {"lab": lab, "test": test, "run": run, "bench": bench, "stamp": stamp}
+    verbs = {"lab": lab, "test": test, "run": run, "bench": bench, "slides": slides, "stamp": stamp}
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(__doc__.strip())
         return 0
@@ -89,6 +90,11 @@ def bench(arguments):
         if code:
             return code
     return 0
+
+
+def slides(arguments):
+    """Build the decks: one HTML file each, and a PDF where there is a browser to print it."""
+    return call([environment(), HERE / "slides" / "build.py", *arguments])
 
 
 def stamp(arguments):
@@ -157,7 +163,7 @@ def install(python):
     """Install the course and its pinned packages into .venv; on failure say why."""
     print("Installing the course: this is done once and takes some minutes ...", flush=True)
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
-    command += ["-c", "constraints.txt", "-e", ".[lab,test]"]
+    command += ["-c", "constraints.txt", "-e", ".[lab,slides,test]"]
     done = subprocess.run(
         command, cwd=str(HERE), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace"
     )

@@ -138,7 +138,7 @@ def pins() -> dict[str, str]:
 
 
 def test_pins_satisfy_the_floors():
-    for name, requirement in requirements("lab", "test", "dev").items():
+    for name, requirement in requirements("lab", "slides", "browser", "test", "dev").items():
         assert requirement.specifier.contains(pins()[name]), name
 
 

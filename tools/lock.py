@@ -24,7 +24,8 @@ LEFT_OUT = re.compile(r"(nvidia|cuda|triton)\b")
 def main(arguments: list[str]) -> None:
     """Let uv solve for all systems at once, and keep the lines that a constraints file needs."""
     lock = ROOT / "constraints.txt"
-    extras = ["--extra", "lab", "--extra", "test", "--extra", "dev"]
+    names = ("lab", "slides", "browser", "test", "dev")
+    extras = [word for name in names for word in ("--extra", name)]
     shape = ["--universal", "--python-version", "3.11", "--no-header", "--no-annotate", "--quiet"]
     command = ["uv", "pip", "compile", "pyproject.toml", *extras, *shape, *arguments]
     # uv takes the pins of the file it writes to as preferences: only what is asked for moves.

@@ -74,17 +74,30 @@ class Explorer(widgets.VBox):
         """Return the description, which stands in for the picture where no widget can be shown."""
         return f"Explorer: {self._about}."
 
-    def frame(self, **values) -> bytes:
+    @property
+    def now(self) -> dict[str, object]:
+        """Control → the value at which its slider stands."""
+        return {name: slider.value for name, slider in self._sliders.items()}
+
+    def options(self, name: str) -> dict[str, object]:
+        """Return what the slider of a control shows → the value it stands for, in order."""
+        return dict(self._sliders[name].options)
+
+    def frame(self, *, dpi: int = 100, **values) -> bytes:
         """Return the PNG picture for these values of the controls.
+
+        Args:
+            dpi: Pixels for each inch of the figure; the static slides take more than a notebook.
+            values: Control → one of its values, for each control.
 
         Raises:
             ValueError: If the picture holds a number that is not finite.
         """
-        key = tuple(values.items())
+        key = (dpi, *values.items())
         if key not in self._frames:
             figure = self._draw(**values)
             _require_finite(figure, values)
-            self._frames[key] = png(figure)
+            self._frames[key] = png(figure, dpi=dpi)
         return self._frames[key]
 
     def sweep(self) -> int:
@@ -93,16 +106,17 @@ class Explorer(widgets.VBox):
         Raises:
             ValueError: If a picture holds a number that is not finite.
         """
-        options = {name: [value for _, value in s.options] for name, s in self._sliders.items()}
-        now = {name: slider.value for name, slider in self._sliders.items()}
-        settings = [now | {name: value} for name, values in options.items() for value in values]
+        options = {name: [*self.options(name).values()] for name in self._sliders}
+        settings = [
+            self.now | {name: value} for name, values in options.items() for value in values
+        ]
         ends = [(values[0], values[-1]) for values in options.values()]
         settings += [dict(zip(options, corner, strict=True)) for corner in itertools.product(*ends)]
         return len({self.frame(**setting) for setting in settings})
 
     def _refresh(self, _change=None) -> None:
         """Show the frame that belongs to the sliders."""
-        self._image.value = self.frame(**{name: s.value for name, s in self._sliders.items()})
+        self._image.value = self.frame(**self.now)
 
 
 def _text(value) -> str:
