@@ -6,6 +6,7 @@
   python course.py bench [NAME ...]         run the scripts of benchmarks/; all, if none is named
   python course.py site                     build the lessons as a web site, in build/site
   python course.py handout                  print the sheet of formulas, build/handout.pdf
+  python course.py slides [NAME ...]        build the decks that need no network, into build/slides
   python course.py bundle                   pack all that a room without network needs, in build/
   python course.py stamp OWNER/NAME [TAG]   write into every link where the course is hosted
 
@@ -39,7 +40,7 @@ FIRST_LESSON = "notebooks/00_start_here.ipynb"
 def main(arguments):
     """Do what the command line asks and return the exit code."""
     verbs = {"lab": lab, "test": test, "run": run, "bench": bench, "stamp": stamp}
-    verbs.update({"site": site, "handout": handout, "bundle": bundle})
+    verbs.update({"site": site, "handout": handout, "slides": slides, "bundle": bundle})
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(__doc__.strip())
         return 0
@@ -110,6 +111,11 @@ def handout(arguments):
 def bundle(arguments):
     """Pack wheels, notebooks and decks for a room without network."""
     return call([environment(), HERE / "tools" / "bundle.py", *arguments])
+
+
+def slides(arguments):
+    """Build the decks: one HTML file each, and a PDF where there is a browser to print it."""
+    return call([environment(), HERE / "slides" / "build.py", *arguments])
 
 
 def stamp(arguments):
@@ -186,7 +192,8 @@ def install(python, *extras):
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
     if WHEELS.is_dir():
         command += ["--no-index", "--find-links", "wheels"]
-    command += ["-c", "constraints.txt", "-e", ".[{}]".format(",".join(["lab", "test", *extras]))]
+    wanted = ",".join(["lab", "slides", "test", *extras])
+    command += ["-c", "constraints.txt", "-e", ".[{}]".format(wanted)]
     done = subprocess.run(
         command, cwd=str(HERE), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace"
     )

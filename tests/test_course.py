@@ -94,7 +94,7 @@ def test_help_names_every_verb():
     for arguments in ([], ["--help"]):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
         assert re.findall(r"^  python course\.py (\w+)", done.stdout, flags=re.MULTILINE) == [
-            *("lab", "test", "run", "bench", "site", "handout", "bundle", "stamp")
+            *("lab", "test", "run", "bench", "site", "handout", "slides", "bundle", "stamp")
         ]
         assert max(map(len, done.stdout.splitlines())) <= 100
 
@@ -158,7 +158,7 @@ def test_pip_installs_the_pinned_versions_into_the_environment(folder, fake_run)
     python = course.environment()
     (command,) = (command for command in fake_run.commands if "install" in command)
     assert command[:4] == [str(python), "-m", "pip", "install"]
-    assert command[-4:] == ["-c", "constraints.txt", "-e", ".[lab,test]"]
+    assert command[-4:] == ["-c", "constraints.txt", "-e", ".[lab,slides,test]"]
 
 
 def test_new_pins_are_installed(folder, fake_run):

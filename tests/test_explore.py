@@ -128,3 +128,11 @@ def test_explorers_leave_the_global_generator_alone():
     torch.manual_seed(0)
     ntk.explore.push_on_curve()
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_an_explorer_tells_its_controls_and_draws_finer_on_request():
+    explorer = explore.Explorer("heights", _flat, {"height": [0.0, 0.25, 1.0]})
+    assert explorer.now == {"height": 0.25}
+    assert explorer.options("height") == {"0": 0.0, "0.25": 0.25, "1": 1.0}
+    widths = [int.from_bytes(explorer.frame(dpi=d, height=1.0)[16:20], "big") for d in (100, 200)]
+    assert widths[1] == 2 * widths[0]

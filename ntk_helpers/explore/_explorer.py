@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ntk_helpers.plots import quick_png
+from ntk_helpers.plots.figure import png
 
 # The figures of past frames are collected now and then. That would go through all objects of torch
 # as well, and hold up a slider for a third of a second: what is loaded by now is left out of it.
@@ -83,18 +84,31 @@ class Explorer(widgets.VBox):
         """Return the description, which stands in for the picture where no widget can be shown."""
         return f"Explorer: {self._about}."
 
-    def frame(self, **values) -> bytes:
+    @property
+    def now(self) -> dict[str, object]:
+        """Control → the value at which its slider stands."""
+        return {name: slider.value for name, slider in self._sliders.items()}
+
+    def options(self, name: str) -> dict[str, object]:
+        """Return what the slider of a control shows → the value it stands for, in order."""
+        return dict(self._sliders[name].options)
+
+    def frame(self, *, dpi: int | None = None, **values) -> bytes:
         """Return the PNG picture for these values of the controls.
+
+        Args:
+            dpi: Pixels for each inch, for a finer picture than a slider shows: the slides take one.
+            values: Control → one of its values, for each control.
 
         Raises:
             ValueError: If the picture holds a number that is not finite.
         """
-        key = tuple(values.items())
+        key = (dpi, *values.items())
         if key not in self._frames:
             with mpl.rc_context(STYLE):
                 figure = self._draw(**values)
             _require_finite(figure, values)
-            self._frames[key] = quick_png(figure)
+            self._frames[key] = quick_png(figure) if dpi is None else png(figure, dpi=dpi)
         return self._frames[key]
 
     def sweep(self) -> int:
@@ -103,16 +117,17 @@ class Explorer(widgets.VBox):
         Raises:
             ValueError: If a picture holds a number that is not finite.
         """
-        options = {name: [value for _, value in s.options] for name, s in self._sliders.items()}
-        now = {name: slider.value for name, slider in self._sliders.items()}
-        settings = [now | {name: value} for name, values in options.items() for value in values]
+        options = {name: [*self.options(name).values()] for name in self._sliders}
+        settings = [
+            self.now | {name: value} for name, values in options.items() for value in values
+        ]
         ends = [(values[0], values[-1]) for values in options.values()]
         settings += [dict(zip(options, corner, strict=True)) for corner in itertools.product(*ends)]
         return len({self.frame(**setting) for setting in settings})
 
     def _refresh(self, _change=None) -> None:
         """Show the frame that belongs to the sliders."""
-        self._image.value = self.frame(**{name: s.value for name, s in self._sliders.items()})
+        self._image.value = self.frame(**self.now)
 
 
 def _text(value) -> str:

@@ -1,0 +1,144 @@
+"""Build the decks: each slide notebook becomes one HTML file that needs no network, and a PDF.
+
+python slides/build.py                 both decks, into build/slides/
+python slides/build.py talk            the deck whose name holds "talk"
+python slides/build.py --to DIR        somewhere else
+
+A deck shows what was executed: outputs come from the notebook as committed. Only the explorers are
+drawn anew, one picture for each position of a slider, so that the slider moves without a kernel.
+"""
+
+import argparse
+import base64
+import io
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment, FileSystemLoader
+from PIL import Image
+from pygments.formatters import HtmlFormatter
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for who runs this file
+
+from slides.cells import ROOT, slides_of
+
+HERE = ROOT / "slides"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+FRAME_DPI = 160
+TEMPLATES = Environment(loader=FileSystemLoader(HERE / "template"), autoescape=False)
+
+
+def sweep(explorer, names: list[str]) -> str:
+    """Return the HTML of an explorer's picture over sliders for the named controls.
+
+    Args:
+        explorer: An Explorer.
+        names: Controls that move; the last one is the fastest in the order of the pictures.
+    """
+    now = explorer.now
+    options = {name: explorer.options(name) for name in names}
+    positions = itertools.product(*(values.values() for values in options.values()))
+    settings = [now | dict(zip(names, position, strict=True)) for position in positions]
+    frames = [address(explorer.frame(dpi=FRAME_DPI, **setting)) for setting in settings]
+    return TEMPLATES.get_template("sweep.html").render(
+        alt=repr(explorer), frames=frames, start=settings.index(now), now=now, options=options
+    )
+
+
+def address(png: bytes) -> str:
+    """Return a PNG picture as a data address, with 256 colours: a third of the size, same look."""
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def style() -> str:
+    """Return the style sheet: reveal.js's, ours, colours of code, and the letters themselves."""
+    css = [(HERE / "vendor/reveal.js/reveal.css").read_text(encoding="utf-8")]
+    css.append((HERE / "template/deck.css").read_text(encoding="utf-8"))
+    css.append(HtmlFormatter(style="xcode").get_style_defs(".source"))
+    css.append(HtmlFormatter(style="github-dark").get_style_defs('[data-theme="dark"] .source'))
+    for file in sorted((HERE / "vendor/source-sans-3").glob("*.woff2")):
+        _, _, _, script, _, slant = file.stem.split("-")
+        reach = "U+0370-03FF" if script == "greek" else "U+0-2FF,U+2000-206F,U+2190-22FF"
+        font = base64.b64encode(file.read_bytes()).decode()
+        css.append(
+            f'@font-face{{font-family:"Source Sans 3";font-style:{slant};font-weight:200 900;'
+            f"unicode-range:{reach};src:url(data:font/woff2;base64,{font}) format('woff2')}}"
+        )
+    return "\n".join(css)
+
+
+def build(path: Path) -> str:
+    """Return the deck of the slide notebook at `path` as one HTML page."""
+    from ntk_helpers import explore, setup
+
+    setup()  # the style of figures
+    notebook = nbformat.read(path, as_version=4)
+    files = ("reveal.js/reveal.js", "mathjax/tex-svg-full.js")
+    scripts = [(HERE / "template/before.js").read_text(encoding="utf-8")]
+    scripts += [(HERE / "vendor" / file).read_text(encoding="utf-8") for file in files]
+    scripts.append((HERE / "template/deck.js").read_text(encoding="utf-8"))
+    slides = slides_of(notebook, lambda name, swept: sweep(getattr(explore, name)(), swept))
+    return TEMPLATES.get_template("deck.html").render(
+        title=re.sub("<[^>]+>", "", slides[0].title), slides=slides, css=style(), scripts=scripts
+    )
+
+
+def print_pdf(deck: Path) -> Path | None:
+    """Print a deck to a PDF beside it; return its path, or None if there is no browser to do it.
+
+    Raises:
+        RuntimeError: If the browser does not print all slides.
+    """
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        return None
+    target = deck.with_suffix(".pdf")
+    options = ["--headless", "--disable-gpu", "--no-pdf-header-footer", f"--print-to-pdf={target}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--no-sandbox")  # Chromium wants it of root
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [browser, *options, f"--user-data-dir={profile}", f"{deck.as_uri()}?print-pdf"]
+        subprocess.run(command, check=True, capture_output=True, timeout=180)
+    pages = len(re.findall(rb"/Type /Page\b", target.read_bytes()))
+    slides = deck.read_text(encoding="utf-8").count("<section ")
+    if pages != slides:
+        raise RuntimeError(f"{browser} printed {pages} pages of {deck.name}, not {slides}.")
+    return target
+
+
+def main() -> None:
+    """Build the decks that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="course.py slides", description="Build the offline decks."
+    )
+    parser.add_argument("name", nargs="*", default=[""], help="part of a deck's name; all if none")
+    parser.add_argument("--to", type=Path, default=ROOT / "build" / "slides", metavar="DIR")
+    arguments = parser.parse_args()
+    notebooks = sorted(HERE.glob("ntk_*.ipynb"))
+    chosen = [path for path in notebooks if any(name in path.stem for name in arguments.name)]
+    if not chosen:
+        sys.exit(f"No deck has such a name: there are {', '.join(p.stem for p in notebooks)}.")
+    arguments.to.mkdir(parents=True, exist_ok=True)
+    for path in chosen:
+        deck = arguments.to.resolve() / f"{path.stem}.html"
+        deck.write_text(build(path), encoding="utf-8", newline="\n")
+        print(f"{deck} ({deck.stat().st_size / 1e6:.1f} MB)", flush=True)
+        if pdf := print_pdf(deck):
+            print(pdf)
+        else:
+            print("No PDF: that needs Chromium or Chrome on the PATH. (Or open the deck in any")
+            print("browser with ?print-pdf after its name, and print it.)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The decks: timed, in step with the lessons, and shown by a browser without a network."""
+
+import re
+import shutil
+
+import nbformat
+import pytest
+from matplotlib.figure import Figure
+from test_notebooks_budget import CPU_SECONDS, PEAK_BYTES
+
+from ntk_helpers.explore import Explorer
+from slides import build, cells
+from tools.run_notebooks import ROOT, execute
+
+DECKS = sorted((ROOT / "slides").glob("ntk_*.ipynb"))
+MINUTES = {"ntk_talk": 15, "ntk_workshop": 90}
+SIZES = [(1280, 720), (1920, 1080)]
+each_deck = pytest.mark.parametrize("path", DECKS, ids=lambda path: path.stem)
+
+
+def slides(path):
+    """Return the slides of a deck, without the pictures of its explorers."""
+    deck = nbformat.read(path, as_version=4)
+    return cells.slides_of(deck, lambda *_: '<figure class="sweep"></figure>')
+
+
+def lines(cell):
+    """Return the lines that a cell printed, with single blanks."""
+    text = "".join(output.get("text", "") for output in cell.get("outputs", []))
+    return {" ".join(line.split()) for line in text.splitlines() if line.strip()}
+
+
+# What the decks say.
+
+
+@each_deck
+def test_every_slide_has_a_title_and_notes_and_the_minutes_add_up(path):
+    deck = slides(path)
+    assert [s.title for s in deck if not s.title or len(s.notes) < 60] == []
+    assert sum(s.minutes for s in deck) == MINUTES[path.stem]
+
+
+def test_the_talk_has_ten_to_twelve_slides():
+    assert 10 <= len(slides(ROOT / "slides" / "ntk_talk.ipynb")) <= 12
+
+
+@each_deck
+def test_what_stands_on_a_slide_and_in_a_lesson_is_the_same(path):
+    compared = 0
+    for cell in nbformat.read(path, as_version=4).cells:
+        for tag in cell.metadata.get("tags", []):
+            if tag.startswith("as-in:"):
+                lesson = nbformat.read(ROOT / "notebooks" / f"{tag[6:]}.ipynb", as_version=4)
+                assert lines(cell) - set().union(*map(lines, lesson.cells)) == set()
+                compared += len(lines(cell))
+    assert compared >= 4
+
+
+@each_deck
+def test_a_number_that_is_printed_on_a_slide_comes_from_a_lesson(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        tags = cell.metadata.get("tags", [])
+        if lines(cell) and cell.metadata.get("slideshow", {}).get("slide_type") != "skip":
+            assert any(tag.startswith("as-in:") for tag in tags), cell.source
+
+
+@each_deck
+def test_a_deck_keeps_within_the_budget_of_a_lesson(path):
+    _, cost = execute(path, folder=ROOT)
+    assert cost.cpu_seconds <= CPU_SECONDS / 2
+    assert cost.peak_bytes <= PEAK_BYTES
+
+
+# How they are built.
+
+
+def notebook(*texts):
+    """Return a slide notebook of (slide_type, source) Markdown cells."""
+    made = [nbformat.v4.new_markdown_cell(text) for _, text in texts]
+    for cell, (kind, _) in zip(made, texts, strict=True):
+        cell.metadata = {"slideshow": {"slide_type": kind}}
+    return nbformat.v4.new_notebook(cells=made)
+
+
+def test_cells_become_slides_with_title_fragment_and_notes():
+    some = [("skip", "# no"), ("slide", "## A $x$\n\nfirst"), ("fragment", "second")]
+    (slide,) = cells.slides_of(notebook(*some, ("notes", "**1.5 min.** Say $y$.")), None)
+    assert (slide.title, slide.minutes, slide.layout) == ("A $x$", 1.5, "stack")
+    assert [block.html for block in slide.blocks] == [
+        '<div class="text"><p>first</p>\n</div>',
+        '<div class="text fragment"><p>second</p>\n</div>',
+    ]
+    assert slide.notes.strip() == "<p>Say $y$.</p>"
+
+
+@pytest.mark.parametrize("notes", [(), (("notes", "Take your time."),)], ids=["none", "untimed"])
+def test_a_slide_without_timed_notes_is_refused(notes):
+    with pytest.raises(ValueError, match=r"slide 'A' has no notes that begin with \*\*… min"):
+        cells.slides_of(notebook(("slide", "## A"), *notes), None)
+
+
+def test_links_to_lessons_lead_to_where_the_course_is_hosted():
+    made = cells.markdown("[one](../notebooks/01_gradient_flow.ipynb) [two](https://a.b/c)")
+    assert re.findall(r'href="([^"]+)"', made) == [
+        f"{cells.hosted()}/notebooks/01_gradient_flow.ipynb",
+        "https://a.b/c",
+    ]
+
+
+def test_a_swept_explorer_has_a_picture_for_every_position_of_its_sliders():
+    def draw(a, b, c):
+        figure = Figure(figsize=(1, 1))
+        figure.text(0, 0, f"{a} {b} {c}")
+        return figure
+
+    explorer = Explorer("three", draw, {"a": [0, 1, 2], "b": ["x", "y"], "c": [5, 6]})
+    made = build.sweep(explorer, ["a", "b"])
+    frames = re.findall(r'"(data:image/png[^"]+)"', made.split("<script")[1])
+    drawn = [
+        build.address(explorer.frame(dpi=build.FRAME_DPI, a=a, b=b, c=6))
+        for a in range(3)
+        for b in "xy"
+    ]
+    assert frames == drawn
+    assert re.search(r'<img [^>]*src="([^"]+)"', made)[1] == drawn[3]
+    assert re.findall(r'max="(\d)" value="(\d)"', made) == [("2", "1"), ("1", "1")]
+
+
+def test_without_a_browser_there_is_no_pdf_but_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(build, "build", lambda _: "<html></html>")
+    monkeypatch.setattr("sys.argv", ["build.py", "talk", "--to", str(tmp_path)])
+    build.main()
+    assert "No PDF: that needs Chromium or Chrome" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == ["ntk_talk.html"]
+
+
+def test_an_unknown_deck_is_told_the_known_ones(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["build.py", "lecture"])
+    with pytest.raises(SystemExit, match="there are ntk_talk"):
+        build.main()
+
+
+@pytest.mark.parametrize("folder", ["mathjax", "reveal.js", "source-sans-3"])
+def test_what_is_carried_along_has_its_licence(folder):
+    assert (ROOT / "slides" / "vendor" / folder / "LICENSE").stat().st_size > 500

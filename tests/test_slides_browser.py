@@ -1,0 +1,234 @@
+"""The decks in a browser without a network: complete, nothing is cut off, and sliders move."""
+
+import os
+import shutil
+
+import pytest
+
+from slides import build
+from tools.run_notebooks import ROOT
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra `browser`")
+BROWSER = next(filter(None, map(shutil.which, build.BROWSERS)), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on the PATH")
+
+SIZES = [(1280, 720), (1920, 1080)]
+DECKS = sorted((ROOT / "slides").glob("ntk_*.ipynb"))
+
+# What is not within the slide, or too small to be read from the back, on the current slide.
+UNREADABLE = """() => {
+  const slide = Reveal.getCurrentSlide().querySelector(".slide");
+  const page = slide.getBoundingClientRect(), scale = page.width / 1280, found = [];
+  if (slide.scrollHeight > 720 || slide.scrollWidth > 1280) found.push("scrolls");
+  for (const item of slide.querySelectorAll("h2, p, li, td, th, img, pre, input, mjx-container")) {
+    if (item.closest(".code, mjx-assistive-mml")) continue;
+    const box = item.getBoundingClientRect(), pixels = parseFloat(getComputedStyle(item).fontSize);
+    const inside = box.left >= page.left && box.right <= page.right - 24 * scale &&
+      box.top >= page.top && box.bottom <= page.bottom - 12 * scale;
+    if (!inside) found.push(`${item.tagName} is cut off: ${item.textContent.slice(0, 40)}`);
+    if (item.tagName === "IMG" && box.height < 300 * scale) found.push("a picture is too small");
+    if (/^(H2|P|LI|TD|TH)$/.test(item.tagName) && !item.closest("small") && pixels < 28)
+      found.push(`letters of ${pixels} pixels: ${item.textContent.slice(0, 40)}`);
+  }
+  return found;
+}"""
+
+
+class Deck:
+    """A deck that was built and is open in a browser without a network."""
+
+    def __init__(self, context, address):
+        """Open the page at `address`, and note what it asks for and complains of."""
+        self.page, self.requests, self.complaints = context.new_page(), [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(address)
+        self.page.wait_for_selector("html[data-ready=yes]", timeout=120_000)
+
+    def run(self, script):
+        """Return what a piece of JavaScript gives."""
+        return self.page.evaluate(script)
+
+    def each_slide(self):
+        """Show one slide after the other, all of it.
+
+        Yields:
+            The slide's number, from 1.
+        """
+        for index in range(self.run("Reveal.getTotalSlides()")):
+            self.run(f"Reveal.slide({index}, 0, 99)")
+            yield index + 1
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Start the browser once.
+
+    Yields:
+        The browser.
+    """
+    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=DECKS, ids=lambda path: path.stem)
+def address(request, tmp_path_factory):
+    """Build a deck and return its address."""
+    file = tmp_path_factory.mktemp("decks") / f"{request.param.stem}.html"
+    file.write_text(build.build(request.param), encoding="utf-8")
+    return file.as_uri()
+
+
+@pytest.fixture(scope="module")
+def shown(chromium, address):
+    """Keep the deck open, once for each size and colour scheme.
+
+    Yields:
+        A function of size and scheme that returns the open Deck.
+    """
+    opened, contexts = {}, []
+
+    def deck(size=SIZES[0], scheme="light"):
+        if (size, scheme) not in opened:
+            viewport = {"width": size[0], "height": size[1]}
+            context = chromium.new_context(viewport=viewport, color_scheme=scheme, offline=True)
+            contexts.append(context)
+            opened[size, scheme] = Deck(context, address)
+        return opened[size, scheme]
+
+    yield deck
+    for context in contexts:
+        context.close()
+
+
+def test_a_deck_asks_for_nothing_but_itself_and_does_not_complain(shown, address):
+    deck = shown()
+    list(deck.each_slide())
+    assert [url for url in deck.requests if not url.startswith((address, "data:"))] == []
+    assert deck.complaints == []
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_nothing_is_cut_off_or_too_small(shown, size):
+    deck = shown(size)
+    found = {number: deck.run(UNREADABLE) for number in deck.each_slide()}
+    assert {number: list_ for number, list_ in found.items() if list_} == {}
+
+
+def test_formulas_are_rendered(shown):
+    deck = shown()
+    assert deck.run("document.querySelectorAll('.slide mjx-container svg').length") > 20
+    assert deck.run("document.querySelectorAll('[data-mjx-error], mjx-merror').length") == 0
+    left = (
+        "[...document.querySelectorAll('.text, .notes, h2')].filter(e => e.innerText.includes('$'))"
+    )
+    assert deck.run(f"{left}.map(e => e.innerText)") == []
+
+
+def test_every_slide_has_notes_and_pictures_have_descriptions(shown):
+    deck = shown()
+    notes = deck.run(
+        "[...document.querySelectorAll('.notes')].map(e => e.textContent.trim().length)"
+    )
+    assert len(notes) == deck.run("Reveal.getTotalSlides()")
+    assert min(notes) > 40
+    assert min(deck.run("[...document.images].map(e => e.alt.length)")) > 20
+
+
+def test_each_slider_changes_its_picture_by_key_and_by_mouse(shown):
+    deck, moved = shown(), 0
+    for _ in deck.each_slide():
+        for slider in deck.page.locator("section.present .sweep input").all():
+            picture = deck.page.locator("section.present .sweep img")
+            number = deck.run("Reveal.getIndices().h")
+            slider.focus()
+            deck.page.keyboard.press("Home")
+            first = picture.get_attribute("src")
+            deck.page.keyboard.press("ArrowRight")
+            second = picture.get_attribute("src")
+            box = slider.bounding_box()
+            deck.page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
+            last = picture.get_attribute("src")
+            assert len({first, second, last}) == 3
+            assert deck.run("Reveal.getIndices().h") == number
+            moved += 1
+    assert moved >= 5
+
+
+def test_a_clicker_turns_the_slide_even_when_a_slider_has_the_focus(shown):
+    deck = shown()
+    index = deck.run(
+        "[...document.querySelectorAll('section')].findIndex(s => s.querySelector('.sweep'))"
+    )
+    deck.run(f"Reveal.slide({index}, 0, 99)")
+    deck.page.locator("section.present .sweep input").first.focus()
+    deck.page.keyboard.press("PageDown")
+    assert deck.run("Reveal.getIndices().h") == index + 1
+    deck.run(f"Reveal.slide({index}, 0, 99)")
+    before = deck.page.locator("section.present .sweep img").get_attribute("src")
+    deck.page.keyboard.press("[")
+    assert deck.page.locator("section.present .sweep img").get_attribute("src") != before
+
+
+def test_the_presenters_window_shows_notes_and_a_clock_without_a_server(shown):
+    deck = shown()
+    deck.run("Reveal.slide(1)")
+    with deck.page.expect_popup() as popup:
+        deck.page.keyboard.press("s")
+    window = popup.value
+    assert len(window.locator("#notes").inner_text()) > 40
+    assert "slide 2 of" in window.locator("#plan").inner_text()
+    window.locator("#start").click()
+    window.wait_for_function("document.getElementById('elapsed').textContent >= '0:01'")
+    title = window.locator("#title").inner_text()
+    window.keyboard.press("ArrowRight")
+    window.wait_for_function("old => document.getElementById('title').innerText !== old", arg=title)
+    assert deck.run("Reveal.getIndices().h") == 2
+    window.close()
+
+
+def test_where_no_window_may_open_the_notes_lie_over_the_slides(shown):
+    deck = shown()
+    deck.run("window.open = () => null")
+    deck.page.keyboard.press("s")
+    assert len(deck.page.frame_locator("#presenter").locator("#notes").inner_text()) > 40
+    deck.page.frame_locator("#presenter").locator("body").press("Escape")
+    assert deck.page.locator("#presenter").count() == 0
+
+
+def test_the_deck_follows_the_systems_colours_and_a_key_changes_them(shown):
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light, dark = shown(), shown(scheme="dark")
+    assert light.run(paper) != dark.run(paper)
+    light.page.keyboard.press("d")
+    assert light.run(paper) == dark.run(paper)
+    light.page.keyboard.press("d")
+
+
+def test_code_is_hidden_until_it_is_asked_for(shown):
+    deck = shown()
+    index = deck.run(
+        "[...document.querySelectorAll('section')].findIndex(s => s.querySelector('.code'))"
+    )
+    deck.run(f"Reveal.slide({index})")
+    code = deck.page.locator("section.present .code")
+    assert not code.is_visible()
+    deck.page.keyboard.press("c")
+    assert code.is_visible()
+    deck.page.keyboard.press("ArrowRight")
+    deck.page.keyboard.press("ArrowLeft")
+    assert not code.is_visible()
+
+
+def test_a_pdf_has_a_page_for_every_slide(address, tmp_path):
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
+
+    deck = tmp_path / "deck.html"
+    shutil.copy(url2pathname(urlparse(address).path), deck)
+    pdf = build.print_pdf(deck)  # which compares the numbers, and raises
+    assert pdf.stat().st_size > 100_000
