@@ -193,7 +193,7 @@ def install(python, *extras):
     if WHEELS.is_dir():
         command += ["--no-index", "--find-links", "wheels"]
     wanted = ",".join(["lab", "slides", "test", *extras])
-    command += ["-c", "constraints.txt", "-e", ".[{}]".format(wanted)]
+    command += ["-c", "constraints.txt", "-e", f".[{wanted}]"]
     done = subprocess.run(
         command, cwd=str(HERE), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace"
     )
