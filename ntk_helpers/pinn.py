@@ -46,7 +46,7 @@ class PINNKernel(NamedTuple):
         return PINNKernel(boundary * self.uu, mixed * self.ur, residual * self.rr)
 
     def balance_weights(self) -> tuple[float, float]:
-        """Return λ_b = Tr K / Tr K_uu and λ_r = Tr K / Tr K_rr: equal mean rates for both losses.
+        """Return λ_b = Tr K / Tr K_uu and λ_r = Tr K / Tr K_rr: equal sums of rates for both.
 
         Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, algorithm 1.
 

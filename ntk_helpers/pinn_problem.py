@@ -31,7 +31,8 @@ class PoissonProblem:
 
     So f = −Σ_m c_m (a_m π)² sin(a_m π x).
 
-    Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, section 7.1 (one sine, a = 1 or 4).
+    Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, sections 7.1 and 7.2
+    (one sine, a = 1 and a = 4).
 
     Attributes:
         frequency: a, or a tuple of a_m.

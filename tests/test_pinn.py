@@ -227,7 +227,7 @@ def test_weighted_eigenvalues_are_those_of_k_times_d():
     torch.testing.assert_close(found, raw.real.sort().values, rtol=1e-8, atol=1e-8 * found[-1])
 
 
-def test_balance_weights_give_both_losses_the_same_mean_rate():
+def test_balance_weights_give_both_losses_the_same_sum_of_rates():
     kernel = ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator)
     boundary, residual = kernel.balance_weights()
     total = kernel.full.trace().item()
