@@ -274,7 +274,7 @@ def test_an_extra_is_installed_when_it_is_first_needed(folder, fake_run):
         course.environment("site")
         course.environment()
     installs = [command[-1] for command in fake_run.commands if "install" in command]
-    assert installs == [".[lab,test]", ".[lab,test,site]"]
+    assert installs == [".[lab,slides,test]", ".[lab,slides,test,site]"]
 
 
 def test_a_missing_build_is_told(folder, fake_run):
