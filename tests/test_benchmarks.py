@@ -1,4 +1,4 @@
-"""The benchmark scripts start: they are run by hand, so nothing else would notice a stale import."""
+"""The benchmark scripts start: they run by hand, so nothing else would notice a stale import."""
 
 import subprocess
 import sys
