@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -33,6 +34,14 @@ HERE = ROOT / "slides"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 FRAME_DPI = 160
 TEMPLATES = Environment(loader=FileSystemLoader(HERE / "template"), autoescape=False)
+
+
+@cache
+def explorer(name: str):
+    """Return an explorer of the course; the decks share it, and so what it has drawn."""
+    from ntk_helpers import explore
+
+    return getattr(explore, name)()
 
 
 def sweep(explorer, names: list[str]) -> str:
@@ -79,7 +88,7 @@ def style() -> str:
 
 def build(path: Path) -> str:
     """Return the deck of the slide notebook at `path` as one HTML page."""
-    from ntk_helpers import explore, setup
+    from ntk_helpers import setup
 
     setup()  # the style of figures
     notebook = nbformat.read(path, as_version=4)
@@ -87,7 +96,7 @@ def build(path: Path) -> str:
     scripts = [(HERE / "template/before.js").read_text(encoding="utf-8")]
     scripts += [(HERE / "vendor" / file).read_text(encoding="utf-8") for file in files]
     scripts.append((HERE / "template/deck.js").read_text(encoding="utf-8"))
-    slides = slides_of(notebook, lambda name, swept: sweep(getattr(explore, name)(), swept))
+    slides = slides_of(notebook, lambda name, swept: sweep(explorer(name), swept))
     return TEMPLATES.get_template("deck.html").render(
         title=re.sub("<[^>]+>", "", slides[0].title), slides=slides, css=style(), scripts=scripts
     )

@@ -2,9 +2,10 @@
 
 In a slide notebook, slide_type says where a slide begins, what waits for a click (fragment), what
 is for the presenter (notes) and what is left out (skip). A slide's first notes begin with its time,
-as in **1.5 min.** Tags say the rest: `side` (text left, pictures right), `title` or `break` on the
-cell that begins a slide; `code` on a cell whose code is to be seen; `sweep:NAME` on an explorer,
-for each of its controls that is to move; `as-in:LESSON` where numbers stand in a lesson as well.
+as in **1.5 min.** Tags say the rest. On the cell that begins a slide: `side` (text left, pictures
+right), `large` (letters), `title`, `question` or `break`. On a code cell: `code`, if its code is to
+be seen; `sweep:NAME`, for each control of an explorer that is to move; `as-in:LESSON`, if what it
+prints stands in that lesson, too.
 """
 
 import html
@@ -21,7 +22,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYOUTS = ("side", "title", "break")
+LAYOUTS = ("side", "large", "title", "question", "break")
 MINUTES = re.compile(r"\*\*([\d.]+) min\.\*\*")
 
 Draw = Callable[[str, list[str]], str]
