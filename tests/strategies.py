@@ -20,7 +20,11 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-settings.load_profile("course")
+# What is broken on purpose (tools/mutate.py) need not be made small.
+settings.register_profile(
+    "mutants", settings.get_profile("course"), max_examples=10, phases=[Phase.generate]
+)
+settings.load_profile(os.environ.get("NTK_HYPOTHESIS", "course"))
 
 seeds = st.integers(0, 2**31)
 dtypes = st.sampled_from([torch.float64, torch.float32])

@@ -39,11 +39,12 @@ def problems(draw, dtype=dtypes, n_out=small):
 
 
 def measured(model, x, *arguments, **options):
-    """Return the kernel, or None where it was refused because it is no finite number."""
+    """Return the kernel, or None where it was refused because rounding leaves no number."""
     try:
         return empirical_ntk(model, x, *arguments, **options)
     except ValueError as error:
-        if "NaN or infinite" not in str(error):
+        chaotic = "another output alone" in str(error)  # sin of 1e6 has no digit in float32
+        if not chaotic and "NaN or infinite" not in str(error):
             raise
         return None
 
@@ -75,7 +76,7 @@ def test_all_methods_and_chunks_agree(drawn, outputs, chunk_size):
     size = max(kernel.abs().max().item() for kernel in kernels)
     for kernel in kernels[1:]:
         torch.testing.assert_close(
-            kernel, kernels[0], rtol=0, atol=200 * torch.finfo(x.dtype).eps * size
+            kernel, kernels[0], rtol=0, atol=200 * torch.finfo(x.dtype).eps * max(size, 1e-30)
         )
 
 
@@ -86,7 +87,9 @@ def test_shares_of_the_layers_sum_to_the_kernel(drawn, outputs):
     if whole is not None:
         parts = sum(layer_ntks(model, x, outputs=outputs).values())
         size = whole.abs().max().item()
-        torch.testing.assert_close(parts, whole, rtol=0, atol=100 * torch.finfo(x.dtype).eps * size)
+        torch.testing.assert_close(
+            parts, whole, rtol=0, atol=100 * torch.finfo(x.dtype).eps * max(size, 1e-30)
+        )
 
 
 @given(problems(), st.randoms(use_true_random=False))
@@ -97,7 +100,7 @@ def test_kernels_follow_a_permutation_of_the_points_on_each_side(drawn, random):
     plain = measured(model, x)
     if plain is not None:
         size = plain.abs().max().item()
-        close = {"rtol": 0, "atol": 100 * torch.finfo(x.dtype).eps * size}
+        close = {"rtol": 0, "atol": 100 * torch.finfo(x.dtype).eps * max(size, 1e-30)}
         torch.testing.assert_close(measured(model, x[order]), plain[order][:, order], **close)
         torch.testing.assert_close(measured(model, x[order], x), plain[order], **close)
         torch.testing.assert_close(measured(model, x, x[order]), plain[:, order], **close)

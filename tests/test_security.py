@@ -1,0 +1,154 @@
+"""Nothing is fetched at run time, nothing is unpickled, and JupyterLab answers only its owner."""
+
+import ast
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+import course
+from tools.run_notebooks import ROOT, notebooks
+
+NETWORK = {"urllib", "http", "httpx", "requests", "socket", "ftplib", "ssl", "asyncio", "aiohttp"}
+PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+CALLS = {"torch.load", "torch.hub.load", "torch.save", "np.load", "numpy.load", "os.system"}
+CALLS |= {"os.popen", "eval", "exec", "compile", "__import__"}
+DOWNLOADS = re.compile(r"sklearn\.datasets import .*(fetch|openml)|fetch_\w+|torchvision|load_url")
+MODULES = sorted((ROOT / "ntk_helpers").rglob("*.py"))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def offences(code: str) -> Iterator[str]:
+    """Yield what `code` imports or calls that reaches the network, unpickles, or runs text."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            pickled = any(k.arg == "allow_pickle" for k in node.keywords)
+            yield from [name] if name in CALLS or pickled else []
+            continue
+        else:
+            continue
+        yield from (n for n in names if n.split(".")[0] in NETWORK | PICKLES | {"subprocess"})
+    yield from (match[0] for match in DOWNLOADS.finditer(code))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_the_package_reaches_for_no_network_and_no_pickle(path):
+    assert list(offences(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_a_notebook_fetches_nothing_but_its_pinned_helpers(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert not re.search(r"^\s*[!%]", cell.source, re.MULTILINE), "a line for the shell"
+            starts = "ntk.setup()" in cell.source
+            assert list(offences(cell.source)) == (["subprocess"] if starts else [])
+
+
+def test_the_bootstrap_cell_installs_one_tag_of_one_repository_and_nothing_else():
+    cells = nbformat.read(notebooks()[0], as_version=4).cells
+    (source,) = (cell.source for cell in cells if "import subprocess" in cell.source)
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    (call,) = (call for call in calls if ast.unparse(call.func).startswith("subprocess"))
+    words = [ast.unparse(word) for word in call.args[0].elts]
+    assert words == [
+        "sys.executable",
+        "'-m'",
+        "'pip'",
+        "'install'",
+        "'--quiet'",
+        "'--no-deps'",
+        "source",
+    ]
+    assert re.findall(r"https?://\S+", source) == re.findall(
+        r"https://github\.com/[\w.-]+/[\w.-]+@[\w.-]+\"", source
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import urllib.request",
+        "from requests import get",
+        "import pickle",
+        "import torch\ntorch.load('weights.pt')",
+        "import numpy as np\nnp.save('a', b, allow_pickle=True)",
+        "from sklearn.datasets import fetch_openml",
+        "exec('1')",
+        "import subprocess",
+    ],
+)
+def test_the_search_above_finds_what_it_looks_for(code):
+    assert list(offences(code))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_to_a_commit(path):
+    text = path.read_text(encoding="utf-8")
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
+        assert re.fullmatch(r"  # v\d+(\.\d+)*", comment), "say which version that commit is"
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+    assert "pull_request_target" not in text
+
+
+def test_the_pins_are_audited_by_the_workflow():
+    (ci,) = (path.read_text(encoding="utf-8") for path in WORKFLOWS if path.stem == "ci")
+    assert re.search(r"pip-audit==[\d.]+\n.*pip-audit .*-r constraints\.txt", ci)
+
+
+def status(address: str) -> int:
+    """Return the status with which a server answers."""
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_jupyterlab_answers_on_loopback_alone_and_only_with_its_token(monkeypatch, tmp_path):
+    monkeypatch.setattr(course, "environment", lambda: Path(sys.executable))
+    monkeypatch.setattr(course, "call", lambda command: [str(part) for part in command])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = {name: str(tmp_path) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
+    for name, value in home.items():
+        monkeypatch.setenv(name, value)
+    options = ["--no-browser", f"--port={port}", "--allow-root", "--port-retries=0"]
+    server = subprocess.Popen(course.lab(options), stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 90
+        while not (told := list(tmp_path.glob("jpserver-*.json"))) and time.monotonic() < end:
+            time.sleep(0.2)
+        (file,) = (path for path in told if path.name.count("-") == 1)
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        assert len(facts["token"]) >= 40
+        contents = f"http://127.0.0.1:{port}/api/contents"
+        assert status(contents) == 403
+        assert status(f"{contents}?token={'0' * 48}") == 403
+        assert status(f"{contents}?token={facts['token']}") == 200
+        for host in ("127.0.0.2", socket.gethostname()):
+            with socket.socket() as visitor:
+                visitor.settimeout(1)
+                assert visitor.connect_ex((host, port)) != 0
+    finally:
+        server.terminate()
+        server.wait(30)
