@@ -47,7 +47,7 @@ class LazyRegime:
 
         κ = ‖r‖ ‖∇²f‖ / ‖∇f‖²        and along the flow, û = Jᵀr/‖Jᵀr‖:   ‖r‖ ‖∇²f[û, û]‖ / ‖J û‖²
 
-    κ bounds how much of the Jacobian changes while the residual is removed: about 1/√width in the
+    κ tells how much of the Jacobian changes while the residual is removed: about 1/√width in the
     NTK parameterisation, because one neuron may carry ∇²f. The flow moves all neurons a little, and
     the second number falls as 1/width. Outputs scaled by α divide both by α where f_0 = 0.
 
