@@ -272,6 +272,43 @@ def test_results_carry_no_gradient_and_keep_dtype():
         assert not found.requires_grad
 
 
+def test_eigenvalues_up_to_the_cutoff_count_as_zero():
+    cutoff = 10 * 3 * torch.finfo(torch.float64).eps * 4.0
+    dynamics = KernelDynamics(torch.diag(torch.tensor([4.0, cutoff, 1.01 * cutoff])), torch.ones(3))
+    assert dynamics.cutoff == cutoff
+    assert dynamics.rank == 2
+    assert dynamics.eigenvalues[0] == 0
+
+
+def test_a_kernel_that_rounding_made_asymmetric_counts_as_the_mean_of_both_triangles():
+    k_train, _, y, f0, _ = problem()
+    noise = 1e-10 * draw(6, 6)
+    mean = k_train + (noise + noise.T) / 2
+    noisy = KernelDynamics(k_train + noise, y, f0)
+    wanted = KernelDynamics(mean, y, f0)
+    torch.testing.assert_close(noisy.eigenvalues, wanted.eigenvalues, rtol=1e-13, atol=1e-13)
+
+
+def test_predictions_carry_no_gradient_of_their_inputs():
+    k_train, k_test, y, f0, f0_test = (tensor.requires_grad_() for tensor in problem())
+    dynamics = KernelDynamics(k_train, y, f0)
+    assert not dynamics.eigenvalues.requires_grad
+    assert not dynamics.train(1.0).requires_grad
+    assert not dynamics.test(1.0, k_test, f0_test).requires_grad
+
+
+def test_where_nothing_is_missing_nothing_moves():
+    k_train, k_test, y, _, f0_test = problem()
+    dynamics = KernelDynamics(k_train, y, y)
+    assert torch.equal(dynamics.train(3.0), y)
+    assert torch.equal(dynamics.test(3.0, k_test, f0_test), f0_test)
+
+
+def test_after_infinite_time_the_null_space_adds_nothing_to_test_points():
+    dynamics = KernelDynamics(torch.zeros(2, 2), torch.ones(2))
+    assert torch.equal(dynamics.test(math.inf, torch.ones(1, 2)), torch.zeros(1))
+
+
 def bad(**change):
     k_train, _, y, f0, _ = problem()
     arguments = {"k_train": k_train, "y": y, "f0": f0, "loss": "mean"} | change
@@ -281,6 +318,33 @@ def bad(**change):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (
+            lambda: bad(f0=torch.full((6,), math.nan)),
+            ValueError,
+            r"f0 holds 6 value\(s\) that are Na",
+        ),
+        (
+            lambda: bad().test(1.0, torch.full((4, 6), math.nan)),
+            ValueError,
+            r"k_test_train holds 24",
+        ),
+        (lambda: bad().test(1.0, draw(4, 6), draw(4) / 0), ValueError, r"f0_test holds 4 value"),
+        (
+            lambda: bad().test(1.0, draw(4, 6), draw(4).float()),
+            TypeError,
+            r"f0_test is torch.float32 but k_test_train is torch.float64",
+        ),
+        (
+            lambda: bad().train(torch.tensor([1.0, -2.0])),
+            ValueError,
+            r"t must be 0 or .*got \[-2.0",
+        ),
+        (
+            lambda: bad().train_steps(torch.tensor([1.0, math.inf]), 0.1),
+            ValueError,
+            r"k must hold whole, finite numbers; got \[1.0, inf\]",
+        ),
+        (lambda: bad(k_train=-1e-9 * torch.eye(6)), ValueError, r"is not positive semidefinite"),
         (lambda: bad(k_train=draw(6, 5)), ValueError, r"must have shape \(6, 6\) .*got \(6, 5\)"),
         (lambda: bad(k_train=draw(6, 6, 2)), ValueError, r"must have 2 or 4 axes"),
         (lambda: bad(k_train=draw(6, 6)), ValueError, r"not symmetric: \|K − Kᵀ\| is up to"),

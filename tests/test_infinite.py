@@ -200,6 +200,26 @@ def test_the_tanh_kernel_is_right_at_every_scale(variance):
         torch.testing.assert_close(found, wanted, rtol=1e-8, atol=0)
 
 
+def test_the_defaults_are_those_of_a_network():
+    x, net = points(3), ntk.MLP(3, 2)
+    found = ntk.infinite_kernels(x)
+    settings = {"sigma_w": net.sigma_w, "sigma_b": net.sigma_b, "activation": net.activation}
+    wanted = ntk.infinite_kernels(x, depth=net.depth, **settings)
+    assert torch.equal(found.ntk, wanted.ntk)
+    assert torch.equal(found.nngp, wanted.nngp)
+
+
+def test_kernels_carry_no_gradient_of_the_points():
+    for kernel in ntk.infinite_kernels(points(3).requires_grad_(), points(2).requires_grad_()):
+        assert not kernel.requires_grad
+
+
+def test_one_kernel_that_overflows_is_enough_to_refuse_both():
+    x = torch.full((1, 1), 1.5e19, dtype=torch.float32)  # Σ = 2.2e38 fits, Θ = 4.5e38 does not
+    with pytest.raises(ValueError, match=r"the kernels overflow torch.float32"):
+        ntk.infinite_kernels(x, activation="linear", sigma_b=0.0)
+
+
 def test_kernels_beyond_the_largest_number_are_refused():
     x = torch.full((2, 2), 1e15, dtype=torch.float32)
     assert torch.isfinite(ntk.infinite_kernels(x, activation="relu").ntk).all()
@@ -218,6 +238,7 @@ def test_kernels_beyond_the_largest_number_are_refused():
         ({"x1": torch.ones(3)}, ValueError, r"x1 must have 2 axes; got shape \(3,\)"),
         ({"x1": torch.ones(0, 2)}, ValueError, r"x1 is empty"),
         ({"x1": torch.full((1, 2), math.nan)}, ValueError, r"x1 holds 2 value\(s\) that are NaN"),
+        ({"x2": torch.full((1, 2), math.inf)}, ValueError, r"x2 holds 2 value\(s\) that are NaN"),
         ({"x2": torch.ones(3, 4).double()}, ValueError, r"same number of inputs; got 2 and 4"),
         (
             {"x2": torch.ones(3, 2).float()},

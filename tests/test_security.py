@@ -145,7 +145,7 @@ def test_jupyterlab_answers_on_loopback_alone_and_only_with_its_token(monkeypatc
         assert status(contents) == 403
         assert status(f"{contents}?token={'0' * 48}") == 403
         assert status(f"{contents}?token={facts['token']}") == 200
-        for host in ("127.0.0.2", socket.gethostname()):
+        for host in ("127.0.0.2", "127.0.0.3"):
             with socket.socket() as visitor:
                 visitor.settimeout(1)
                 assert visitor.connect_ex((host, port)) != 0

@@ -433,3 +433,57 @@ def test_the_history_is_a_tuple_in_the_documented_order():
         "learning_rate",
         "diverged",
     )
+
+
+def test_a_run_that_is_recorded_only_at_its_ends_is_looked_at_every_hundred_steps():
+    model = torch.nn.Linear(1, 1)
+    x, y = torch.ones(2, 1), torch.ones(2)
+    run = {"learning_rate": 1.1, "steps": 10_000, "record_at": [], "progress": False}
+    with pytest.warns(RuntimeWarning, match=r"diverged by step 100:"):
+        history = gradient_descent(model, x, y, **run)
+    assert history.step.tolist() == [0]
+
+
+def test_no_step_and_no_wish_record_the_start():
+    history = gradient_descent(
+        torch.nn.Linear(1, 1),
+        torch.ones(1, 1),
+        torch.ones(1),
+        learning_rate=1,
+        steps=0,
+        record_at=[],
+    )
+    assert history.step.tolist() == [0]
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+def test_the_bar_counts_each_step_and_goes_away(progress, monkeypatch):
+    bars = []
+
+    class Bar:
+        """A bar that remembers what it was told."""
+
+        def __init__(self, **options):
+            """Take what tqdm takes."""
+            self.options, self.count = options, 0
+            bars.append(self)
+
+        def __enter__(self):
+            """Start."""
+            return self
+
+        def __exit__(self, *error):
+            """End."""
+
+        def update(self):
+            """Count a step."""
+            self.count += 1
+
+    monkeypatch.setattr("ntk_helpers.training.tqdm", Bar)
+    wish = {} if progress is None else {"progress": progress}
+    x, y = torch.ones(2, 1), torch.ones(2)
+    gradient_descent(torch.nn.Linear(1, 1), x, y, learning_rate=0.1, steps=7, **wish)
+    (bar,) = bars
+    assert bar.count == bar.options["total"] == 7
+    assert bar.options["disable"] is (progress is False)
+    assert bar.options["leave"] is False

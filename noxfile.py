@@ -1,0 +1,48 @@
+"""The tests under other versions of Python and torch, and where life is hard.
+
+nox -l                     what there is
+nox -s "tests(oldest)"     every Python that is installed here, with the oldest torch promised
+nox -s colab               the versions that Google Colab has
+nox -s hardship mutants    little memory, one core, no network, …; and broken formulas
+
+On Linux a torch other than the pinned one may bring a CUDA build of several gigabytes: CONTRIBUTING
+says how to take a CPU build.
+"""
+
+import nox
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+TORCH = {"oldest": "torch==2.11.*", "pinned": "-cconstraints.txt", "newest": "torch"}
+COLAB = [
+    *["torch==2.11.0", "numpy==2.0.2", "matplotlib==3.10.0", "scikit-learn==1.6.1", "tqdm==4.67.1"],
+    *["ipywidgets==7.7.1", "ipython==7.34.0", "ipykernel==6.17.1"],
+]
+nox.options.sessions = ["tests"]
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("torch", list(TORCH), ids=list(TORCH))
+def tests(session: nox.Session, torch: str) -> None:
+    """Run every test; text outputs of notebooks are compared with the pinned versions only."""
+    session.install(TORCH[torch], "-e", ".[test]")
+    session.run("python", "-m", "pytest", "-n", "2", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(python="3.13")
+def colab(session: nox.Session) -> None:
+    """Run the notebooks with what Google Colab has installed."""
+    session.install(*COLAB, "-e", ".[test]")
+    paths = session.posargs or ["notebooks"]
+    session.run("python", "-m", "pytest", "-n", "2", "--nbval-lax", *paths)
+
+
+@nox.session(python=False)
+def hardship(session: nox.Session) -> None:
+    """Run the lessons with little memory, on one core, offline, read-only, …: tools/hardship.py."""
+    session.run("python", "tools/hardship.py", *session.posargs)
+
+
+@nox.session(python=False)
+def mutants(session: nox.Session) -> None:
+    """Break the formulas one sign at a time: tools/mutate.py."""
+    session.run("python", "tools/mutate.py", *session.posargs)
