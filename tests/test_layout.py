@@ -187,7 +187,7 @@ def texts() -> Iterator[tuple[Path, str]]:
     files = [path for folder in folders for path in (ROOT / folder).glob("*")]
     for folder in (".ci", ".github", "notebooks/solutions", "ntk_helpers"):
         files += (ROOT / folder).rglob("*")
-    for path in sorted({path for path in files if path.is_file()}):
+    for path in sorted({path for path in files if path.is_file() and path.name != ".git"}):
         if path.suffix not in (".pyc", ".png", ".pdf", ".woff2") and path.name != ".coverage":
             text = path.read_text(encoding="utf-8")
             yield path, re.sub(r'"image/png": "[^"]*"', "", text)
