@@ -1,7 +1,7 @@
 """JupyterHub for a class on one machine: each learner gets the lessons, one thread, and no trouble.
 
-Read from the environment: COURSE (this checkout), CLASS_PASSWORD (eight letters or more, one for all
-learners), CLASS_FOLDER (where each learner's copy lies), CLASS_TOKEN (for programs; may be missing).
+Read from the environment: COURSE (this checkout), CLASS_PASSWORD (eight letters or more, one for
+all), CLASS_FOLDER (where each learner's copy lies), CLASS_TOKEN (for programs; may be missing).
 Served on loopback: put a web server with a certificate before it, or use Kubernetes (README.md).
 """
 
@@ -25,9 +25,11 @@ c.JupyterHub.authenticator_class = "shared-password"
 c.SharedPasswordAuthenticator.user_password = os.environ["CLASS_PASSWORD"]
 c.Authenticator.allow_all = True
 
-# All learners are processes of one account: right for a try-out or a trusted room, not for strangers.
+# All learners are processes of one account: right for a trusted room, not for strangers.
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = str(folder / "{username}")
+if os.geteuid() == 0:
+    c.Spawner.args = ["--allow-root"]
 c.Spawner.default_url = "/lab/tree/notebooks/00_start_here.ipynb"
 c.Spawner.start_timeout = c.Spawner.http_timeout = 180  # when thirty start at once
 c.JupyterHub.concurrent_spawn_limit = 10
