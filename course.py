@@ -104,8 +104,8 @@ def site(arguments):
 
 
 def handout(arguments):
-    """Make the hand-out, a page of formulas and their conditions."""
-    return call([environment("site"), HERE / "tools" / "handout.py", *arguments])
+    """Print the hand-out, the formulas and their conditions; this needs no .venv."""
+    return call([sys.executable, HERE / "tools" / "handout.py", *arguments])
 
 
 def bundle(arguments):

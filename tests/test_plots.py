@@ -72,6 +72,8 @@ def test_a_quick_picture_has_the_pixels_of_the_slow_one():
         # Colours are rounded once more where a text is copied.
         assert abs(_pixels(frames[height]) - slow).max() <= 1
     assert frames[1.0] != frames[2.5]
+    sharp = [draw(_busy_figure(1.0), dpi=160) for draw in (plots.quick_png, plots.png)]
+    assert abs(_pixels(sharp[0]) - _pixels(sharp[1])).max() <= 1
 
 
 def test_curves_and_points_hold_the_values():

@@ -19,6 +19,7 @@ https://colab.research.google.com/github/google/neural-tangents/blob/main/notebo
 "git+https://github.com/a_b/old@main"
 https://github.com/a_b/old/archive/main.zip
 https://github.com/a_b/old/actions/workflows/ci.yml/badge.svg
+https://hub.example/hub/user-redirect/git-pull?repo=https://github.com/a_b/old&branch=main
 git clone https://github.com/a_b/old
 https://github.com/a_b/older and https://github.com/google/neural-tangents
 """
@@ -31,7 +32,9 @@ def test_a_stamp_reaches_every_link_of_the_course_and_no_other():
         "jane-doe/my.courseer", "a_b/older"
     ).replace("course/main?", "course/v1.0?").replace(
         "course/blob/main", "course/blob/v1.0"
-    ).replace("@main", "@v1.0").replace("main.zip", "v1.0.zip")
+    ).replace("@main", "@v1.0").replace("main.zip", "v1.0.zip").replace(
+        "branch=main", "branch=v1.0"
+    )
     assert stamp.stamp(after, NEW, OLD) == BEFORE
 
 
@@ -42,8 +45,8 @@ def test_a_stamp_leaves_the_packages_of_others_alone():
 
 def test_links_to_another_place_are_found():
     assert stamp.strangers(BEFORE, OLD) == []
-    assert len(stamp.strangers(BEFORE, NEW)) == 5
-    assert len(stamp.strangers(BEFORE, stamp.Place("a_b/old", "v2"))) == 4
+    assert len(stamp.strangers(BEFORE, NEW)) == 6
+    assert len(stamp.strangers(BEFORE, stamp.Place("a_b/old", "v2"))) == 5
 
 
 def test_a_stamped_course_agrees_with_itself(tmp_path, monkeypatch):

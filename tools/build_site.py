@@ -40,6 +40,7 @@ notebooks/solutions/*
 :caption: Reference
 
 TEACHING
+hub/README
 api
 CONTRIBUTING
 ```
@@ -69,31 +70,35 @@ def gather(folder: Path) -> None:
         shutil.copy(ROOT / name, folder)
     shutil.copy(ROOT / "docs" / "api.md", folder)
     shutil.copy(ROOT / "README.md", folder / "index.md")
-    for path in folder.glob("*.md"):
-        text = page(path.read_text(encoding="utf-8"), folder)
+    (folder / "hub").mkdir()
+    shutil.copy(ROOT / "hub" / "README.md", folder / "hub")
+    for path in [*folder.glob("*.md"), *folder.glob("hub/*.md")]:
+        text = page(path, folder)
         path.write_text(text + CONTENTS * (path.name == "index.md"), encoding="utf-8")
 
 
-def page(text: str, folder: Path) -> str:
-    """Return the Markdown `text` as a page of the site.
+def page(path: Path, folder: Path) -> str:
+    """Return the text of a Markdown file as a page of the site.
 
     A badge, which is a picture from another host, becomes a word. A link to what is not on the
     site leads to the repository.
 
     Args:
-        text: As it stands in the repository's root.
+        path: The file, in `folder`.
         folder: Where the site's pages are gathered.
     """
     place = current()
 
     def relink(match: re.Match) -> str:
         target, anchor = match.groups()
-        target = "index.md" if target == "README.md" else target
-        if not (folder / target).is_file():
-            target = f"https://github.com/{place.slug}/tree/{place.tag}/{target}"
+        target = re.sub(r"^((?:\.\./)*)README\.md$", r"\1index.md", target)
+        there = (path.parent / target).resolve()
+        if not there.is_file():
+            inside = there.relative_to(folder.resolve()).as_posix()
+            target = f"https://github.com/{place.slug}/tree/{place.tag}/{inside}"
         return f"]({target}{anchor})"
 
-    return LINK.sub(relink, BADGE.sub(r"[\1]", text))
+    return LINK.sub(relink, BADGE.sub(r"[\1]", path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

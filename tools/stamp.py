@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PATTERNS = ("*.md", "*.cff", "notebooks/**/*.ipynb", "slides/**/*.ipynb")
+PATTERNS = ("*.md", "hub/*.md", "*.cff", "notebooks/**/*.ipynb", "slides/**/*.ipynb")
 SLUG = r"(?P<slug>[\w.-]+/[\w.-]+?)"
 TAG = r"(?P<tag>[\w.-]+)"
 # What links look like that open, install or test this course: each has a slug, most have a tag.
@@ -24,6 +24,7 @@ LINKS = [
         rf"git\+https://github\.com/{SLUG}(?:\.git)?@{TAG}",
         rf"github\.com/{SLUG}/archive/(?:refs/(?:heads|tags)/)?{TAG}(?=\.zip|\.tar\.gz)",
         rf"github\.com/{SLUG}/actions/workflows/",
+        rf"repo=https://github\.com/{SLUG}&branch={TAG}",
     )
 ]
 

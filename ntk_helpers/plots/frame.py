@@ -13,17 +13,16 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-DPI = 100
 
-
-def quick_png(figure: Figure) -> bytes:
+def quick_png(figure: Figure, *, dpi: int = 100) -> bytes:
     """Return `figure` as PNG bytes, compressed for speed.
 
     Args:
-        figure: A figure made without pyplot, whose size in pixels does not change between frames.
+        figure: A figure made without pyplot, of the same size in each frame.
+        dpi: Pixels for each of its inches.
     """
-    figure.dpi = DPI
-    renderer = _renderer(*(int(length) for length in figure.bbox.size))
+    figure.dpi = dpi
+    renderer = _renderer(*(int(length) for length in figure.bbox.size), dpi)
     renderer.clear()
     figure.draw(renderer)
     pixels = np.asarray(renderer.buffer_rgba())
@@ -41,32 +40,32 @@ class _Renderer(RendererAgg):
         if gc.get_clip_rectangle() is not None:
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
             return
-        size = int(self.width), int(self.height)
+        shape = int(self.width), int(self.height), self.dpi
         # A copy, since a font's properties are a key here and may be changed by their owner.
-        drawn = _stamp(size, gc.get_rgb(), float(x), float(y), s, prop.copy(), angle, ismath)
+        drawn = _stamp(shape, gc.get_rgb(), float(x), float(y), s, prop.copy(), angle, ismath)
         if drawn is not None:
             left, bottom, pixels = drawn
             self.draw_image(self.new_gc(), left, bottom, pixels)
 
 
 @cache
-def _renderer(width: int, height: int) -> _Renderer:
+def _renderer(width: int, height: int, dpi: int) -> _Renderer:
     """Return the renderer for figures of this size in pixels."""
-    return _Renderer(width, height, DPI)
+    return _Renderer(width, height, dpi)
 
 
 @cache
-def _scratch(width: int, height: int) -> RendererAgg:
+def _scratch(width: int, height: int, dpi: int) -> RendererAgg:
     """Return a renderer for one text at a time."""
-    return RendererAgg(width, height, DPI)
+    return RendererAgg(width, height, dpi)
 
 
 @lru_cache(maxsize=1000)
-def _stamp(size, color, x, y, s, prop, angle, ismath) -> tuple[int, int, np.ndarray] | None:
+def _stamp(shape, color, x, y, s, prop, angle, ismath) -> tuple[int, int, np.ndarray] | None:
     """Return a text as (left, bottom, pixels), in pixels from the lower left; None if it is empty.
 
     Args:
-        size: (width, height) of the figure.
+        shape: (width, height, dpi) of the figure.
         color: (red, green, blue, opacity).
         x: Pixels from the left.
         y: Pixels from the top.
@@ -75,7 +74,7 @@ def _stamp(size, color, x, y, s, prop, angle, ismath) -> tuple[int, int, np.ndar
         angle: In degrees.
         ismath: Whether matplotlib found formulas in it.
     """
-    scratch = _scratch(*size)
+    scratch = _scratch(*shape)
     scratch.clear()
     gc = scratch.new_gc()
     gc.set_foreground(color, isRGBA=True)
@@ -86,4 +85,4 @@ def _stamp(size, color, x, y, s, prop, angle, ismath) -> tuple[int, int, np.ndar
         return None
     left, right, top, bottom = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
     # `draw_image` wants the lowest row first.
-    return int(left), int(size[1] - bottom), pixels[top:bottom, left:right][::-1].copy()
+    return int(left), int(shape[1] - bottom), pixels[top:bottom, left:right][::-1].copy()

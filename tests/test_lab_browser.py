@@ -1,0 +1,190 @@
+"""In a real JupyterLab each lesson runs to its end, and each slider changes its picture at once.
+
+`pytest -s tests/test_lab_browser.py` shows the latencies: from the key to the new picture.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="the extra `browser` is not installed"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("there is no Chromium", allow_module_level=True)
+
+ROOT = Path(__file__).resolve().parent.parent
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+AS_ROOT = getattr(os, "geteuid", lambda: 1)() == 0
+SETTINGS = {
+    # Otherwise cells that are not in sight are not in the page either.
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+# Counts each new picture of the explorer `vbox`, with the time since the last key was pressed.
+WATCH = """vbox => {
+  const picture = vbox.querySelector('img');
+  window.answers = [];
+  let pressed = 0;
+  vbox.addEventListener('keydown', () => { pressed = performance.now(); }, true);
+  picture.addEventListener('load', () => window.answers.push(performance.now() - pressed));
+}"""
+FINISHED = """() => {
+  const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')];
+  return prompts.length > 0 && prompts.every(prompt => /\\[\\d+\\]/.test(prompt.innerText));
+}"""
+
+
+class Lab:
+    """A JupyterLab of its own, in a copy of the lessons."""
+
+    def __init__(self, folder: Path):
+        """Start it in an empty folder."""
+        (folder / "notebooks").mkdir()
+        for path in LESSONS:  # without outputs, so that what is seen is what has run
+            notebook = nbformat.read(path, as_version=4)
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    cell.update(outputs=[], execution_count=None)
+            nbformat.write(notebook, folder / "notebooks" / path.name)
+        for name, values in SETTINGS.items():
+            path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values), encoding="utf-8")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address, self.token = f"http://127.0.0.1:{port}", secrets.token_hex(16)
+        variables = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        }
+        options = [
+            "--no-browser",
+            "--ip=127.0.0.1",
+            f"--port={port}",
+            f"--ServerApp.root_dir={folder}",
+        ]
+        options += [f"--IdentityProvider.token={self.token}", *["--allow-root"] * AS_ROOT]
+        self.log = folder / "lab.log"
+        with open(self.log, "w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "jupyterlab", *options],
+                cwd=folder,
+                env=variables,
+                stdout=log,
+                stderr=log,
+            )
+
+    def call(self, path: str, method: str = "GET"):
+        """Return the answer of the server's interface to a request for `path`."""
+        headers = {"Authorization": f"token {self.token}"}
+        request = urllib.request.Request(f"{self.address}/api/{path}", None, headers, method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read() or "null")
+
+    def wait(self) -> None:
+        """Return when the server answers."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.call("status")
+                return
+            except OSError:
+                running = self.process.poll() is None and time.monotonic() < end
+                assert running, self.log.read_text(encoding="utf-8")
+                time.sleep(0.3)
+
+    def end_kernels(self) -> None:
+        """Give back the memory of the notebooks that ran."""
+        for session in self.call("sessions"):
+            self.call(f"sessions/{session['id']}", "DELETE")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    try:
+        lab.wait()
+        yield lab
+    finally:
+        lab.process.terminate()
+        lab.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"] if AS_ROOT else []
+        )
+        yield browser
+        browser.close()
+
+
+def wait_until(true, seconds: float, pause: float = 0.2) -> None:
+    """Return as soon as the function `true` is; fail after so many seconds."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds} seconds"
+        time.sleep(pause)
+
+
+def move(page, explorer) -> list[float]:
+    """Move each slider of an explorer, there and back, and return the latencies in milliseconds."""
+    explorer.scroll_into_view_if_needed()
+    explorer.evaluate(WATCH)
+    picture, latencies = explorer.locator("img"), []
+    for handle in explorer.locator(".noUi-handle").all():
+        now, most = (float(handle.get_attribute(f"aria-value{name}")) for name in ("now", "max"))
+        for key in ("ArrowLeft", "ArrowRight") if now == most else ("ArrowRight", "ArrowLeft"):
+            before = picture.get_attribute("src")
+            handle.press(key)
+            wait_until(lambda: page.evaluate("answers.length"), 20, pause=0.01)
+            latencies += page.evaluate("answers.splice(0)")
+            assert picture.get_attribute("src") != before
+    return latencies
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_and_its_sliders_move_the_picture(
+    lab, browser, path, capsys, record_property
+):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(f"{lab.address}/lab/tree/notebooks/{path.name}?token={lab.token}&reset")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.wait_for_selector("text=(ipykernel) | Idle", timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.locator('li[data-command="runmenu:run-all"]').click()
+    wait_until(lambda: page.evaluate(FINISHED), 240)
+    errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+    assert errors.all_inner_texts() == []
+
+    shown = page.locator(".widget-vbox:has(img)")
+    wanted = path.read_text(encoding="utf-8").count("ntk.explore.")
+    wait_until(lambda: shown.count() == wanted > 0, 30)
+    explorers = shown.all()
+    times = [time for explorer in explorers for time in move(page, explorer)]
+    page.close()
+    lab.end_kernels()
+    text = f"{len(explorers)} explorers, {len(times)} moves, median {median(times):.0f} ms"
+    record_property("latency", text)
+    with capsys.disabled():
+        print(f"\n{path.stem}: {text}, longest {max(times):.0f} ms")
+    # A machine that runs other tests is slow; a slider that is felt to hang is wrong everywhere.
+    assert median(times) < 1000
