@@ -151,3 +151,12 @@ def test_pinn_kernels_are_symmetric_positive_semidefinite_and_follow_their_point
     torch.testing.assert_close(shuffled.rr, kernel.rr[orders[1]][:, orders[1]], **close)
     on_boundary = empirical_ntk(model, xb, outputs="trace")
     torch.testing.assert_close(kernel.uu, on_boundary, **close)
+
+
+@given(st.integers(1, 6), seeds, st.integers(-20, 20))
+def test_balance_weights_do_not_depend_on_the_scale_of_the_kernel(width, seed, exponent):
+    model = ntk.MLP(1, width, activation="tanh", seed=seed)
+    x = normal(3, 1, seed=seed + 1)
+    kernel = ntk.pinn_kernel(model, x, x, ntk.PoissonProblem().operator)
+    scaled = ntk.PINNKernel(*(2.0**exponent * block for block in kernel))
+    assert scaled.balance_weights() == kernel.balance_weights()
