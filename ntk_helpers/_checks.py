@@ -33,11 +33,7 @@ def require_number(
 ) -> None:
     """Raise TypeError or ValueError unless `value` is a finite number in range.
 
-    Args:
-        name: What the caller calls it, for the message.
-        value: The thing to look at.
-        positive: Demand more than 0; otherwise 0 is allowed.
-        signed: Allow negative numbers, too.
+    0 is allowed unless it must be `positive`; negative numbers only if `signed`.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(
@@ -75,11 +71,7 @@ def require_tensor(
 ) -> None:
     """Raise TypeError or ValueError unless `value` is a non-empty, finite, floating-point tensor.
 
-    Args:
-        name: What the caller calls it, for the message.
-        value: The thing to look at.
-        ndim: The numbers of axes that are allowed; None allows any.
-        integers: Allow integers too, such as the indices that an embedding takes.
+    `ndim` lists the numbers of axes allowed; `integers` allows, say, indices of an embedding.
     """
     if not isinstance(value, Tensor):
         raise TypeError(
@@ -199,6 +191,15 @@ def require_matching(model: nn.Module, **tensors: Tensor) -> None:
 
 def require_outputs(f: object, n: int) -> None:
     """Raise TypeError or ValueError unless `f` is finite and (n, k) or (n,), as models return."""
+    require_rows(f, n)
+    if not is_finite(f):
+        raise ValueError(
+            "model returns values that are NaN or infinite. Look at model(x) and its parameters."
+        )
+
+
+def require_rows(f: object, n: int) -> None:
+    """Raise TypeError or ValueError unless `f` is (n, k) or (n,), whatever its values."""
     if not isinstance(f, Tensor):
         raise TypeError(
             f"model must return one tensor, (n, k) or (n,); got {type(f).__name__}. "
@@ -209,9 +210,14 @@ def require_outputs(f: object, n: int) -> None:
             f"model must return (n, k) or (n,) for n = {n} point(s); got shape {tuple(f.shape)}. "
             f"Wrap it so that the outputs of a point are one row: .flatten(1)."
         )
-    if not is_finite(f):
+
+
+def require_attached(f: Tensor) -> None:
+    """Raise ValueError unless autograd knows how `f` came from a model's parameters."""
+    if not f.requires_grad:
         raise ValueError(
-            "model returns values that are NaN or infinite. Look at model(x) and its parameters."
+            "the model's output does not depend on its trainable parameters: it is detached, or "
+            "computed under torch.no_grad(). Take that out of its forward."
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.functional import gelu
 
-from ntk_helpers import _checks, training
+from ntk_helpers import _alike, _checks, _records, training
 from ntk_helpers._progress import tqdm
 from ntk_helpers.networks import MLP
 
@@ -92,7 +92,7 @@ def train_ensemble(
         ValueError: If the models are not alike, shapes or devices do not fit, a value is out of
             range, or the outputs are not finite at the start.
     """
-    models = _require_alike(models)
+    models = _alike.require_alike(models)
     tensors = {"x": x, "y": y} | ({} if x_test is None else {"x_test": x_test})
     for name, tensor in tensors.items():
         _checks.require_tensor(name, tensor, ndim=(1, 2) if name == "y" else None)
@@ -101,10 +101,17 @@ def train_ensemble(
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_integer("steps", steps, at_least=0)
     _checks.require_choice("loss", loss, ["mean", "sum"])
-    marks = training._record_marks(record_at, steps)
+    marks = _records.marks(record_at, steps)
     scale = 1 / len(x) if loss == "mean" else 1.0
-    start = models[0](x).detach()
-    training._as_shape_of(y)(start)
+    with torch.enable_grad():
+        outputs = models[0](x)
+    training._as_shape_of(y)(outputs)
+    _checks.require_attached(outputs)
+    if x_test is not None and x_test.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"x_test must hold points like those of x; got shapes {tuple(x_test.shape)} and "
+            f"{tuple(x.shape)}. A single point is x_test[None]."
+        )
 
     parameters, buffers = stack_module_state(models)
     state = {name: value.detach() for name, value in {**parameters, **buffers}.items()}
@@ -115,7 +122,7 @@ def train_ensemble(
 
     structured = type(models[0]) is MLP and all(p.requires_grad for p in models[0].parameters())
     prepare = _mlp_step if structured else _vmap_step
-    step = prepare(models[0], state, x, y.reshape(start.shape), learning_rate * scale)
+    step = prepare(models[0], state, x, y.reshape(outputs.shape), learning_rate * scale)
 
     records, limit = [], None
     with torch.no_grad(), tqdm(total=steps, disable=not progress, desc="ensemble") as bar:
@@ -210,28 +217,6 @@ def _vmap_step(model: nn.Module, state: dict, x: Tensor, y: Tensor, rate: float)
             moving[name].sub_(change, alpha=rate)
 
     return step
-
-
-def _require_alike(models: Sequence[nn.Module]) -> list[nn.Module]:
-    """Return `models` as a list, or say which of them is not built as the first."""
-
-    def recipe(model):
-        for name, p in model.named_parameters():
-            yield name, p.shape, p.dtype, p.device, p.requires_grad
-        for part in model.modules():
-            yield type(part), [i for i in vars(part).items() if isinstance(i[1], str | int | float)]
-
-    models = list(models)
-    if not models:
-        raise ValueError("models is empty: give at least one network.")
-    for e, model in enumerate(models):
-        _checks.trainable_parameters(model)
-        if list(recipe(model)) != list(recipe(models[0])):
-            raise ValueError(
-                f"models[{e}] is not built as models[0]. Networks that are trained in one batch "
-                f"may differ in their parameters' values only."
-            )
-    return models
 
 
 def _warn_of_divergence(models, diverged: Tensor, x: Tensor, learning_rate, scale, k: int) -> None:

@@ -1,6 +1,6 @@
 """The first-order Taylor expansion of a model in its parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
@@ -23,8 +23,10 @@ def linearize(model: nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]
         (n, k) or (n,), differentiable in the parameters.
 
     Raises:
-        TypeError: If `model` is not a torch.nn.Module.
-        ValueError: If it has no trainable parameter, or mixes rows; from f_lin, if names differ.
+        TypeError: If `model` is not a torch.nn.Module; from f_lin, if dtypes differ, or `params` is
+            not a dict.
+        ValueError: If it has no trainable parameter, or mixes rows; from f_lin, if names or devices
+            differ, or the model does not return (n, k) or (n,).
     """
     _checks.trainable_parameters(model)
     _checks.require_rowwise(model)
@@ -32,6 +34,11 @@ def linearize(model: nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]
     fixed = {name: b.detach().clone() for name, b in model.named_buffers()}
 
     def f_lin(params: dict[str, Tensor], x: Tensor) -> Tensor:
+        if not isinstance(params, Mapping):
+            raise TypeError(
+                f"params must be a dict of tensors by name; got {type(params).__name__}. "
+                f"dict(model.named_parameters()) is one."
+            )
         if params.keys() != start.keys():
             odd = sorted(params.keys() ^ start.keys())
             raise ValueError(
@@ -43,7 +50,10 @@ def linearize(model: nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]
         def f(theta):
             return functional_call(model, {**fixed, **theta}, (x,))
 
+        _checks.require_tensor("x", x, integers=True)
+        _checks.require_matching(model, x=x)
         value, change = jvp(f, (start,), (moved,))
+        _checks.require_rows(value, len(x))
         return value + change
 
     return f_lin

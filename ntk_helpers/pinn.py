@@ -143,20 +143,36 @@ def check_pinn(model, x_boundary, x_interior, operator) -> list[tuple[str, nn.Pa
     _checks.require_tensor("x_boundary", x_boundary, ndim=(2,))
     _checks.require_tensor("x_interior", x_interior, ndim=(2,))
     _checks.require_matching(model, x_boundary=x_boundary, x_interior=x_interior)
+    if x_boundary.shape[1] != x_interior.shape[1]:
+        raise ValueError(
+            f"x_boundary and x_interior must have as many columns, the inputs of the model; got "
+            f"{x_boundary.shape[1]} and {x_interior.shape[1]}. A column of numbers is x[:, None]."
+        )
     if not callable(operator):
         raise TypeError(
             f"operator must be a function that maps u to Lu; got {type(operator).__name__}. "
             f"PoissonProblem().operator is one."
         )
-    with torch.no_grad():
+    with torch.enable_grad():
         outputs = model(x_boundary[:1])
     _checks.require_outputs(outputs, 1)
     if outputs.numel() != 1:
         raise ValueError(
-            f"model must have one output, the value u(x); got {outputs.numel()} for one point."
+            f"model must have one output, the value u(x); got {outputs.numel()} for one point. "
+            f"Wrap it in a module that picks one."
         )
+    _checks.require_attached(outputs)
+    with torch.no_grad():
+        among = model(torch.cat([x_boundary[:1], x_interior]))
+    _checks.require_same_row(outputs.detach(), among)
     theta = {name: p.detach() for name, p in parameters.items()}
-    value = operator(field_of(model, theta))(x_interior[0].detach())
+    image = operator(field_of(model, theta))
+    if not callable(image):
+        raise TypeError(
+            f"operator must map a function u to a function Lu; got {type(image).__name__}. "
+            f"lambda u: lambda x: … is one."
+        )
+    value = image(x_interior[0].detach())
     if not isinstance(value, Tensor) or value.ndim:
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(

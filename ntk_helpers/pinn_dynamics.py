@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ntk_helpers import _checks
 from ntk_helpers.dynamics import KernelDynamics
 from ntk_helpers.pinn import PINNKernel, loss_scales, weight_pair
 
@@ -39,9 +40,23 @@ class PINNDynamics:
             loss: "sum" or "mean", as in `train_pinn`.
 
         Raises:
-            TypeError: If an argument is of the wrong type.
-            ValueError: If shapes do not fit or a weight is not positive.
+            TypeError: If an argument is of the wrong type, or dtypes differ.
+            ValueError: If shapes or devices do not fit, or a weight is not positive.
         """
+        if not isinstance(kernel, PINNKernel):
+            raise TypeError(
+                f"kernel must be a PINNKernel; got {type(kernel).__name__}. ntk.pinn_kernel(…) "
+                f"makes one."
+            )
+        for name, parts in [("targets", targets), ("start", start)]:
+            if not isinstance(parts, tuple | list) or len(parts) != 2:
+                raise TypeError(
+                    f"{name} must be a pair of tensors, boundary and interior; got "
+                    f"{type(parts).__name__}. Write {name}=(…, …)."
+                )
+            for part in parts:
+                _checks.require_tensor(name, part)
+                _checks.require_same_place(kernel=kernel.uu, **{name: part})
         self._n = len(kernel.uu)
         scales = loss_scales(loss, self._n, len(kernel.rr))
         pair = [w * c for w, c in zip(weight_pair(weights, positive=True), scales, strict=True)]

@@ -122,12 +122,13 @@ class Standardized(nn.Module):
         """Take m and s from `points` (n, d), as they are now.
 
         Raises:
-            TypeError: If an argument is of the wrong type.
-            ValueError: If an input has the same value at all points.
+            TypeError: If an argument is of the wrong type, or dtypes differ.
+            ValueError: If an input has the same value at all points, or devices differ.
         """
         super().__init__()
         _checks.trainable_parameters(network)
         _checks.require_tensor("points", points, ndim=(2,))
+        _checks.require_matching(network, points=points)
         scale = points.detach().std(0, correction=0)
         if not (scale > 0).all():
             raise ValueError(

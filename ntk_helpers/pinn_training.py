@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ntk_helpers import _checks
+from ntk_helpers import _checks, _records
 from ntk_helpers._progress import tqdm
 from ntk_helpers.pinn import PINNKernel, check_pinn, loss_scales, weight_pair
 from ntk_helpers.pinn_fields import METHODS, make_fields
@@ -101,6 +101,12 @@ def train_pinn(
         TypeError: If an argument is of the wrong type, or dtypes differ.
         ValueError: If shapes or devices do not fit, or a value is out of range.
     """
+    for part in ("operator", "solution", "forcing"):
+        if not callable(getattr(problem, part, None)):
+            raise TypeError(
+                f"problem must have the functions operator, solution and forcing; "
+                f"{type(problem).__name__} has no {part}. ntk.PoissonProblem() has all three."
+            )
     check_pinn(model, x_boundary, x_interior, problem.operator)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_integer("steps", steps, at_least=0)
@@ -113,7 +119,8 @@ def train_pinn(
         if not balanced:
             raise ValueError("refresh_every is for weights='balance': fixed weights stay.")
     scales = loss_scales(loss, len(x_boundary), len(x_interior))
-    marks = _marks(record_at, steps)
+    marks = _records.marks(record_at, steps, about=40)
+    look = _records.observer(observe)
     g, f = problem.solution(x_boundary).reshape(-1), problem.forcing(x_interior).reshape(-1)
     fields = make_fields(model, x_boundary, x_interior, problem.operator, method)
     start = [p.detach().clone() for p in fields.parameters]
@@ -136,11 +143,7 @@ def train_pinn(
             if k in marks:
                 both = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
                 moved = _distance(fields.parameters, start) / _distance(start, None)
-                seen = None
-                if observe is not None:
-                    with torch.no_grad():
-                        seen = torch.as_tensor(observe(model)).detach().clone()
-                records.append((k, u, lu, both, u.new_tensor(weights), moved, seen))
+                records.append((k, u, lu, both, u.new_tensor(weights), moved, look(model)))
                 if keep_kernels:
                     kernels.append(fields.kernel())
             if k < steps:
@@ -169,16 +172,6 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _marks(record_at: Iterable[int] | None, steps: int) -> set[int]:
-    """Return the steps to record: asked for, or about 40; always 0 and the last."""
-    if record_at is None:
-        return {0, steps} | {round(steps ** (i / 40)) for i in range(41) if steps}
-    marks = {int(k) for k in record_at}
-    if any(k < 0 or k > steps for k in marks):
-        raise ValueError(f"record_at must lie between 0 and steps = {steps}; got {sorted(marks)}.")
-    return {0, steps} | marks
 
 
 def _distance(parameters, start) -> Tensor:

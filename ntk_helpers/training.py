@@ -3,13 +3,12 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from numbers import Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ntk_helpers import _checks
+from ntk_helpers import _checks, _records
 from ntk_helpers._progress import tqdm
 
 
@@ -85,9 +84,8 @@ def gradient_descent(
     _checks.require_integer("steps", steps, at_least=0)
     _checks.require_choice("loss", loss, ["mean", "sum"])
     learning_rate, steps = float(learning_rate), int(steps)
-    if not (observe is None or callable(observe)):
-        raise TypeError(f"observe must be a function of the model; got {observe!r}. None is none.")
-    marks = _record_marks(record_at, steps)
+    marks = _records.marks(record_at, steps)
+    look = _records.observer(observe)
     scale = 1 / len(x) if loss == "mean" else 1.0
     fit = _as_shape_of(y)
     start = [p.detach().clone() for p in parameters]
@@ -97,11 +95,7 @@ def gradient_descent(
         for k in range(steps + 1):
             outputs = fit(model(x))
             value = 0.5 * scale * (outputs - y).square().sum()
-            if not value.requires_grad:
-                raise ValueError(
-                    "the model's output does not depend on its trainable parameters: it is "
-                    "detached, or computed under torch.no_grad(). Take that out of its forward."
-                )
+            _checks.require_attached(value)
             if k in marks or k % 100 == 0:
                 number = value.item()
                 first = _finite_at_start(number) if first is None else first
@@ -109,9 +103,7 @@ def gradient_descent(
                     diverged = True
                     break
             if k in marks:
-                with torch.no_grad():
-                    seen = None if observe is None else _as_observation(observe(model), records)
-                records.append((k, value.detach(), outputs.detach().clone(), seen))
+                records.append((k, value.detach(), outputs.detach().clone(), look(model)))
             if k == steps:
                 break
             gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
@@ -140,29 +132,6 @@ def gradient_descent(
     )
 
 
-def _record_marks(record_at: Iterable[int] | None, steps: int) -> set[int]:
-    """Return the steps to record: asked for, or about 60; always 0 and the last."""
-    if record_at is None:
-        marks = {round(steps ** (i / 60)) for i in range(61)} if steps else set()
-    else:
-        if isinstance(record_at, Tensor):
-            record_at = record_at.tolist()
-        if not isinstance(record_at, Iterable):
-            raise TypeError(
-                f"record_at must be a list of steps; got {record_at!r}. "
-                f"Write range(0, steps, 10) for every tenth."
-            )
-        marks = set()
-        for k in record_at:
-            _checks.require_integer("each of record_at", k, at_least=0)
-            marks.add(int(k))
-        if max(marks, default=0) > steps:
-            raise ValueError(
-                f"record_at must lie in 0 … {steps}; got {max(marks)}. Raise steps or drop it."
-            )
-    return marks | {0, steps}
-
-
 def _finite_at_start(loss: float) -> float:
     """Return the first loss, or say that there is nothing to train."""
     if not math.isfinite(loss):
@@ -171,22 +140,6 @@ def _finite_at_start(loss: float) -> float:
             f"Look for NaN in model.state_dict(), or scale the inputs down."
         )
     return loss
-
-
-def _as_observation(seen: object, records: list[tuple]) -> Tensor:
-    """Return what `observe` returned as a tensor of its own, of the shape of those before it."""
-    if not isinstance(seen, (Tensor, Real)):
-        raise TypeError(
-            f"observe must return a tensor or a number; got {type(seen).__name__}. "
-            f"torch.stack([...]) makes one tensor of several."
-        )
-    seen = torch.as_tensor(seen).detach().clone()
-    if records and seen.shape != records[0][3].shape:
-        raise ValueError(
-            f"observe must return one shape each time; got {tuple(seen.shape)} at step "
-            f"{records[-1][0]} or later, and {tuple(records[0][3].shape)} at the start."
-        )
-    return seen
 
 
 def _as_shape_of(y: Tensor) -> Callable[[Tensor], Tensor]:
