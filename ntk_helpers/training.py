@@ -182,8 +182,9 @@ def _largest_stable_rate(model, parameters, start, x, scale: float) -> float:
     u = torch.randn(outputs.shape, generator=generator, dtype=torch.float64, device="cpu")
     u = u.to(outputs)
     for _ in range(50):
+        u = u / u.abs().max()  # so that the squares in the norm do not overflow
         gradient = torch.autograd.grad(outputs, parameters, u / u.norm(), **options)
         (u,) = torch.autograd.grad(pulled_back, v, [gradient[i] for i in used], **options)
     for p, value in zip(parameters, final, strict=True):
         p.data = value
-    return 2 / (scale * u.norm().item())
+    return 2 / (scale * u.cpu().double().norm().item())

@@ -76,7 +76,7 @@ def test_all_methods_and_chunks_agree(drawn, outputs, chunk_size):
     size = max(kernel.abs().max().item() for kernel in kernels)
     for kernel in kernels[1:]:
         torch.testing.assert_close(
-            kernel, kernels[0], rtol=0, atol=200 * torch.finfo(x.dtype).eps * max(size, 1e-30)
+            kernel, kernels[0], rtol=0, atol=1e4 * torch.finfo(x.dtype).eps * max(size, 1e-20)
         )
 
 
@@ -88,7 +88,7 @@ def test_shares_of_the_layers_sum_to_the_kernel(drawn, outputs):
         parts = sum(layer_ntks(model, x, outputs=outputs).values())
         size = whole.abs().max().item()
         torch.testing.assert_close(
-            parts, whole, rtol=0, atol=100 * torch.finfo(x.dtype).eps * max(size, 1e-30)
+            parts, whole, rtol=0, atol=1e4 * torch.finfo(x.dtype).eps * max(size, 1e-20)
         )
 
 
@@ -100,7 +100,7 @@ def test_kernels_follow_a_permutation_of_the_points_on_each_side(drawn, random):
     plain = measured(model, x)
     if plain is not None:
         size = plain.abs().max().item()
-        close = {"rtol": 0, "atol": 100 * torch.finfo(x.dtype).eps * max(size, 1e-30)}
+        close = {"rtol": 0, "atol": 1e4 * torch.finfo(x.dtype).eps * max(size, 1e-20)}
         torch.testing.assert_close(measured(model, x[order]), plain[order][:, order], **close)
         torch.testing.assert_close(measured(model, x[order], x), plain[order], **close)
         torch.testing.assert_close(measured(model, x, x[order]), plain[:, order], **close)

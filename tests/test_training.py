@@ -487,3 +487,13 @@ def test_the_bar_counts_each_step_and_goes_away(progress, monkeypatch):
     assert bar.count == bar.options["total"] == 7
     assert bar.options["disable"] is (progress is False)
     assert bar.options["leave"] is False
+
+
+def test_the_warning_names_a_rate_where_squares_of_the_kernel_overflow():
+    model = MLP(1, 1, activation="relu", sigma_w=1e5, sigma_b=0.0, seed=0, dtype=torch.float32)
+    x, y = torch.tensor([[1.0], [-1.0]]).float(), torch.ones(2).float()
+    limit = _stable_rate(copy.deepcopy(model).double(), x.double(), "mean")
+    with pytest.warns(RuntimeWarning, match="diverged by step") as caught:
+        gradient_descent(model, x, y, learning_rate=1.0, steps=7, progress=False)
+    named = float(str(caught[0].message).split("≈ ")[1].split(". ")[0])
+    assert named == pytest.approx(limit, rel=0.02)
