@@ -482,7 +482,7 @@ def test_weights_that_cannot_be_are_refused():
 def test_bad_arguments_of_training_are_refused():
     with pytest.raises(ValueError, match="loss must be one of 'sum', 'mean'; got 'mse'"):
         train(network(), loss="mse")
-    with pytest.raises(ValueError, match="record_at must lie between 0 and steps = 20"):
+    with pytest.raises(ValueError, match="record_at must lie in 0 … 20; got 21"):
         train(network(), record_at=[21])
     with pytest.raises(ValueError, match=r"method 'analytic' needs an ntk\.MLP with one input and"):
         train(network(depth=2), method="analytic")
