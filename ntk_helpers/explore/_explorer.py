@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ntk_helpers.plots import quick_png
-from ntk_helpers.plots.figure import png
 
 # The figures of past frames are collected now and then. That would go through all objects of torch
 # as well, and hold up a slider for a third of a second: what is loaded by now is left out of it.
@@ -93,11 +92,11 @@ class Explorer(widgets.VBox):
         """Return what the slider of a control shows → the value it stands for, in order."""
         return dict(self._sliders[name].options)
 
-    def frame(self, *, dpi: int | None = None, **values) -> bytes:
+    def frame(self, *, dpi: int = 100, **values) -> bytes:
         """Return the PNG picture for these values of the controls.
 
         Args:
-            dpi: Pixels for each inch, for a finer picture than a slider shows: the slides take one.
+            dpi: Pixels for each inch of the figure; the static slides take more than a notebook.
             values: Control → one of its values, for each control.
 
         Raises:
@@ -108,7 +107,7 @@ class Explorer(widgets.VBox):
             with mpl.rc_context(STYLE):
                 figure = self._draw(**values)
             _require_finite(figure, values)
-            self._frames[key] = quick_png(figure) if dpi is None else png(figure, dpi=dpi)
+            self._frames[key] = quick_png(figure, dpi=dpi)
         return self._frames[key]
 
     def sweep(self) -> int:
