@@ -94,17 +94,17 @@ def draw_width_time_seed(width: int, time: int, seed: int) -> Figure:
     theory = {"color": COLORS["red"], "linestyle": "--"}
     left.plot(angle, run.kernel[0, seed], color="0.6", linestyle="-", label="at t = 0")
     left.plot(angle, run.kernel[at, seed], **wide, label="at this time")
-    left.plot(angle, limit_kernel(), **theory, label="infinite width Θ")
+    left.plot(angle, limit_kernel(), **theory, label="limit Θ")
     left.set(xlabel="angle γ", ylabel="kernel K(x₀, x(γ))", ylim=(-5, 7.5))
     left.set_title(f"kernel, width {width}")
-    left.legend(loc="upper left", fontsize=10)
+    left.legend(loc="upper left", fontsize=12)
     right.plot(angle, run.outputs[at, seed], **wide, label="trained network")
     right.plot(angle, run.forecast[at, seed], **theory, label="constant kernel")
     plot_points(_wrapped(DATA.angle), Y, label="data", ax=right)
     gap = (run.outputs[at, seed] - run.forecast[at, seed]).abs().max()
     right.set(xlabel="angle γ", ylabel="output f", ylim=(-3.6, 3.6))
     right.set_title(f"t = ηk = {time}, largest gap {gap:.2f}")
-    right.legend(loc="upper left", fontsize=10)
+    right.legend(loc="upper left", fontsize=12)
     return figure
 
 
@@ -200,7 +200,7 @@ def draw_lazy_to_rich(alpha: float, time: int, width: int) -> Figure:
     right.plot(*to_numpy(now).T, "o", color=COLORS["red"], markersize=5, label="at this time")
     right.set(xlabel="weight of x₁", ylabel="weight of x₂", xlim=(-7.2, 7.2), ylim=(-7.2, 7.2))
     right.set_title(f"the {width} hidden units")
-    right.legend(loc="upper right", fontsize=10)
+    right.legend(loc="upper right", fontsize=12)
     return figure
 
 
