@@ -1,6 +1,7 @@
 """Setting up: once, with the pinned versions, and in a sentence what is wrong when it fails."""
 
 import ast
+import contextlib
 import importlib.util
 import os
 import re
@@ -375,7 +376,8 @@ def test_call_hands_on_the_exit_code(folder):
 
 
 CALLER = """
-import course, sys
+import course, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 child = '''
 import sys, time
 try:
@@ -403,11 +405,16 @@ def test_signals_reach_the_child(sent, said, code):
         text=True,
         start_new_session=True,
     )
-    assert process.stdout.readline() == "ready\n"
-    if sent == signal.SIGINT:
-        os.killpg(process.pid, sent)  # as a terminal does
-    else:
-        process.send_signal(sent)
-    # The pipe closes when the child is gone, too: this would time out if it were not.
-    assert process.communicate(timeout=20) == (said, "")
-    assert process.returncode == code
+    try:
+        assert process.stdout.readline() == "ready\n"
+        if sent == signal.SIGINT:
+            os.killpg(process.pid, sent)  # as a terminal does
+        else:
+            process.send_signal(sent)
+        # The pipe closes when the child is gone, too: this would time out if it were not.
+        assert process.communicate(timeout=20) == (said, "")
+        assert process.returncode == code
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
