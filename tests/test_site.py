@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 
+import ntk_helpers as ntk
 from tools import stamp
 
 pytest.importorskip("myst_nb", reason="the extra `site` is not installed")
@@ -136,3 +137,9 @@ def test_launch_buttons_lead_to_where_the_course_is_hosted(site):
     assert f"mybinder.org/v2/gh/{place.slug}/{place.tag}?urlpath=lab/tree/notebooks/01" in links
     assert f"colab.research.google.com/github/{place.slug}/blob/{place.tag}/notebooks/01" in links
     assert stamp.strangers(links, place) == []
+
+
+def test_the_reference_describes_every_public_name(site):
+    described = {anchor.rpartition(".")[2] for anchor in site.pages[Path("api.html")].anchors}
+    described |= {"data", "exercises", "explore", "plots"}  # modules: their parts are described
+    assert {*ntk.__all__} - described == set()
