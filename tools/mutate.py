@@ -21,6 +21,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
@@ -71,7 +72,7 @@ class Examiner:
         began = time.monotonic()
         module, known = sys.modules[f"ntk_helpers.{self.name}"], judged(self.name)
         self.watch(session, module.__file__)
-        functions = [o for o in gc.get_objects() if isinstance(o, FunctionType)]
+        functions = [o for o in gc.get_objects() if type(o) is FunctionType]
         self.closures = [f for f in functions if f.__code__.co_filename == module.__file__]
         source = Path(module.__file__).read_text(encoding="utf-8")
         if not self.survives(session, None, module, ast.parse(source)):
@@ -104,20 +105,21 @@ class Examiner:
     def watch(self, session, file: str) -> None:
         """Run the intact tests: for the lines of `file` that each runs, and then for its time.
 
-        Tests that run none are left out, and so are those that cannot be run twice.
+        Tests that run none are left out, and so, with a word, are those that fail.
         """
         self.seconds, self.lines = {}, {}
         for item in session.items:
-            before, lines = session.testsfailed, set()
+            lines = set()
             sys.settrace(tracer(file, lines))
-            run(session, item)
+            passed = run(session, item)
             sys.settrace(None)
-            if lines and session.testsfailed == before:
+            if lines and passed:
                 self.lines[item] = lines
+            elif not passed:
+                report(f"{self.name} | left out, since it fails: {item.name}")
         for item in self.lines:
-            start, before = time.process_time(), session.testsfailed
-            run(session, item)
-            if session.testsfailed == before:
+            start = time.process_time()
+            if run(session, item):
                 self.seconds[item] = time.process_time() - start
         session.testsfailed = 0
 
@@ -134,8 +136,7 @@ class Examiner:
                 resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
                 replace(module, broken, course_modules(), self.closures)
                 for item in sorted(items, key=self.seconds.get):
-                    run(session, item)
-                    if session.testsfailed:
+                    if not run(session, item):
                         os._exit(1)
             except BaseException:
                 os._exit(1)
@@ -150,13 +151,15 @@ class Examiner:
         return False
 
 
-def run(session, item) -> None:
-    """Run one test, with nothing remembered from before."""
+def run(session, item) -> bool:
+    """Run one test, with nothing remembered from before, and return whether it passed."""
+    before = session.testsfailed
     for module in course_modules():
         for value in vars(module).values():
             if hasattr(type(value), "cache_clear"):
                 value.cache_clear()
     session.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    return session.testsfailed == before
 
 
 def tracer(file: str, lines: set[int]):
@@ -198,7 +201,6 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "NTK_HYPOTHESIS": "mutants"}
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     import pytest
 
     shares = []
@@ -206,7 +208,10 @@ def main() -> None:
         examiner = Examiner(name, arguments.line)
         options = ["-q", "-o", "addopts=", "-p", "no:cacheprovider", "--capture=no", "-k", SLOW]
         tests = [str(ROOT / "tests" / test) for test in (*TARGETS[name], BAD)]
-        pytest.main([*options, *tests], plugins=[examiner])
+        with tempfile.TemporaryFile() as said:
+            os.dup2(said.fileno(), 1)
+            if pytest.main([*options, *tests], plugins=[examiner]) > 1:
+                report(os.pread(said.fileno(), 10**6, 0).decode()[-3000:])
         shares.append(examiner.share)
     sys.exit(min(shares) < ENOUGH)
 
