@@ -100,7 +100,11 @@ def differentiate(chain: list[Link], x: Tensor) -> Iterator[tuple[str, Tensor, T
     zero, h, passed = x.new_zeros(()), x, []
     for name, layer, weight_scale, bias_scale, activation in chain:
         bias = zero if layer.bias is None else layer.bias
-        z = torch.addmm(bias, h, layer.weight.mT, beta=bias_scale, alpha=weight_scale)
+        scale = {"alpha": weight_scale, "beta": bias_scale}
+        if 16 * len(x) <= len(layer.weight):  # threads share the rows: those of W are more
+            z = torch.addmm(bias[..., None], layer.weight, h.mT, **scale).mT
+        else:
+            z = torch.addmm(bias, h, layer.weight.mT, **scale)
         inputs, h = h, torch.empty_like(z)
         activate, differentiate = IN_PLACE[activation]
         activate(z, out=h)

@@ -51,6 +51,8 @@ CHAINS = {
         f"{phi}": ntk.MLP(3, 6, 2, depth=2, activation=phi, sigma_b=0.7, seed=0) for phi in IN_PLACE
     },
     "standard": ntk.MLP(3, 6, depth=1, activation="erf", parameterization="standard", seed=0),
+    "few points": ntk.MLP(3, 128, 2, depth=2, activation="relu", sigma_b=0.7, seed=0),
+    "few points, no bias": stack(nn.Linear(3, 99, bias=False), nn.ReLU(), nn.Linear(99, 2)),
     "without bias": without_bias(),
     "no bias scale": ntk.MLP(3, 4, 2, sigma_b=0.0, seed=0),
     "frozen": frozen(),
