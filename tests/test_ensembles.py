@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers import ensembles
+from ntk_helpers import batched, ensembles
 from ntk_helpers.networks import ACTIVATIONS
 
 QUIET = {"progress": False}
@@ -57,6 +57,42 @@ def test_either_parameterisation_and_dtype_trains_as_the_loop(parameterization, 
     rate = 0.2 if parameterization == "ntk" else 0.02
     x, y = problem(dtype=dtype)
     assert_trains_as_the_loop(models, x, y, learning_rate=rate, steps=20, record_at=[3, 7])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 9])
+@pytest.mark.parametrize("fit", [1, 2, 100])
+def test_threads_and_groups_that_fit_in_the_cache_do_not_change_the_result(
+    threads, fit, monkeypatch
+):
+    before = torch.get_num_threads()
+    x, y = problem(n_out=2)
+    monkeypatch.setattr(batched, "CACHE_BYTES", fit * len(x) * 16 * x.element_size())
+    models = networks(count=5, depth=2, n_out=2)
+    try:
+        torch.set_num_threads(threads)
+        assert_trains_as_the_loop(models, x, y, learning_rate=0.2, steps=120, record_at=[3, 110])
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_interruption_leaves_the_models_and_the_threads_as_they_were(monkeypatch):
+    (x, y), models, threads = problem(), networks(), torch.get_num_threads()
+    before = [copy.deepcopy(model.state_dict()) for model in models]
+    predict, calls = batched.Networks.predict, []
+
+    def interrupted(self, x):
+        calls.append(1)
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+        return predict(self, x)
+
+    monkeypatch.setattr(batched.Networks, "predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ntk.train_ensemble(models, x, y, learning_rate=0.2, steps=50, **QUIET)
+    assert torch.get_num_threads() == threads
+    for model, state in zip(models, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
 def test_targets_without_an_output_axis_are_taken():
