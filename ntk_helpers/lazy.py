@@ -153,6 +153,8 @@ def lazy_regime(
     _checks.require_matching(model, x=x, y=y)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_choice("loss", loss, ["mean", "sum"])
+    if steps is not None:
+        _checks.require_integer("steps", steps, at_least=0)
     fit = training._as_shape_of(y)
     start = {name: p.detach() for name, p in parameters.items()}
     theta = torch.cat([p.reshape(-1) for p in start.values()])

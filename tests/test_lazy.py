@@ -244,6 +244,98 @@ def test_in_between_the_verdict_asks_for_a_measurement():
     assert "give steps=" in str(found)
 
 
+def regime(**change):
+    """Return a verdict from numbers alone, each at the edge of what still applies."""
+    edge = {"kappa": 0.2, "kappa_along_flow": 0.03, "learning_rate": 0.5, "max_learning_rate": 1.0}
+    return ntk.LazyRegime(**edge | {"fitted_drift": 0.1, "fitted_error": 0.1} | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, "applies"),
+        ({"kappa": 0.21}, "uncertain"),
+        ({"fitted_drift": 0.11}, "uncertain"),
+        ({"fitted_error": 0.11}, "uncertain"),
+        ({"kappa": 1.0}, "uncertain"),
+        ({"kappa": 1.01}, "does not apply"),
+        ({"learning_rate": 0.99}, "applies"),
+        ({"learning_rate": 1.0}, "does not apply"),
+        ({"kappa": 9.0, "drift": 0.1, "prediction_error": 0.1}, "applies"),
+        ({"drift": 0.11, "prediction_error": 0.1}, "does not apply"),
+        ({"drift": 0.1, "prediction_error": 0.11}, "does not apply"),
+        ({"learning_rate": 1.0, "drift": 0.0, "prediction_error": 0.0}, "does not apply"),
+    ],
+)
+def test_the_verdict_changes_at_the_edges_that_are_told(change, verdict):
+    assert regime(**change).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        ({}, ["κ = 0.2 is small (along the flow 0.03)", "η = 0.5 is 0.50 of the largest stable"]),
+        ({"kappa": 0.21}, ["κ = 0.21 is moderate", "not decided by κ: give steps=…"]),
+        ({"kappa": 1.0}, ["κ = 1 is moderate", "not decided by κ"]),
+        ({"kappa": 1.01}, ["κ = 1 is large"]),
+        ({"learning_rate": 1.0}, ["1.00 of the largest stable rate, too large"]),
+        ({"fitted_drift": 0.3}, ["move the kernel by 30%, the outputs off by 10%", "give steps=…"]),
+        ({"drift": 0.04, "prediction_error": 0.02}, ["kernel by 4.0%", "prediction by 2.0% of"]),
+        ({"drift": math.inf, "prediction_error": math.inf}, ["training a copy diverged"]),
+    ],
+)
+def test_the_reasons_are_told_a_line_each(change, reasons):
+    first, *lines = str(regime(**change)).split("\n")
+    assert first == f"Theory of a constant kernel: {regime(**change).verdict}."
+    assert all(any(reason in line for line in lines) for reason in reasons)
+    stable, slow, decide = "rate, stable", "but y has slow modes", "not decided by κ"
+    told = [any(part in line for line in lines) for part in (stable, slow, decide)]
+    uncertain = regime(**change).verdict == "uncertain"
+    assert told == [change.get("learning_rate") != 1.0, "fitted_drift" in change, uncertain]
+
+
+class Exponential(nn.Module):
+    """f(x) = exp(θ · x): its linearisation leads to weights at which it overflows."""
+
+    def __init__(self):  # noqa: D107
+        super().__init__()
+        self.theta = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        return torch.exp(x @ self.theta)
+
+
+def test_where_the_fitted_weights_overflow_nothing_is_small():
+    x, y = torch.eye(2), torch.tensor([1000.0, 1.5])
+    found = ntk.lazy_regime(Exponential(), x, y, learning_rate=0.1)
+    assert found.fitted_drift == math.inf
+    assert found.fitted_error == math.inf
+
+
+def test_points_that_come_twice_leave_the_fitted_weights_as_they_are():
+    x, y = torch.eye(2), torch.tensor([1.2, 1.5])
+    once = ntk.lazy_regime(Exponential(), x, y, learning_rate=0.1)
+    twice = ntk.lazy_regime(Exponential(), x.repeat(2, 1), y.repeat(2), learning_rate=0.1)
+    assert twice.fitted_drift == pytest.approx(once.fitted_drift)
+    assert twice.fitted_error == pytest.approx(once.fitted_error)
+    assert twice.fitted_drift > 0
+
+
+def test_the_run_of_a_copy_is_told_as_it_was_and_shows_no_bar(capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    x, y = torch.eye(2), torch.tensor([1.2, 1.5])
+    run = {"learning_rate": 0.3, "steps": 7, "loss": "sum"}
+    found, model = ntk.lazy_regime(Exponential(), x, y, **run), Exponential()
+    assert capsys.readouterr().err == ""
+    kernel, f0 = ntk.empirical_ntk(model, x), model(x).detach()
+    ntk.gradient_descent(model, x, y, **run, progress=False)
+    predicted = ntk.KernelDynamics(kernel, y, f0, loss="sum").train_steps(7, 0.3)
+    error = float((model(x).detach() - predicted).norm() / (f0 - y).norm())
+    assert found.drift == pytest.approx(ntk.kernel_drift(ntk.empirical_ntk(model, x), kernel))
+    assert found.prediction_error == pytest.approx(error)
+    assert error > 0.001
+
+
 def detour():
     """One hidden layer of 64 units from f_0 = 0, and targets |x_1| in 20 inputs: slow modes."""
     x = torch.randn(200, 20, generator=torch.Generator().manual_seed(0))
