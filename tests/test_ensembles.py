@@ -237,7 +237,9 @@ def test_mean_and_covariance_are_those_of_random_functions_pushed_through_traini
 def test_at_time_zero_the_ensemble_is_the_prior():
     _, _, z, found = wide(0.0, n_out=2, activation="relu")
     assert torch.equal(found.mean, torch.zeros(3, 2))
-    torch.testing.assert_close(found.cov, ntk.infinite_kernels(z, activation="relu").nngp)
+    nngp = ntk.infinite_kernels(z, activation="relu").nngp
+    torch.testing.assert_close(found.cov, nngp)
+    torch.testing.assert_close(found.std**2, nngp.diagonal())
 
 
 def test_at_infinite_time_the_mean_is_kernel_regression_and_training_points_are_certain():
@@ -277,6 +279,13 @@ def test_a_vector_of_times_stacks_and_the_result_unpacks():
         torch.testing.assert_close(mean[i], single.mean)
         torch.testing.assert_close(cov[i], single.cov)
     assert ntk.wide_ensemble(x, y[:, 0], z, 2.0).mean.shape == (3,)
+
+
+def test_the_gaussian_carries_no_gradient():
+    x, y = problem()
+    mean, cov = ntk.wide_ensemble(x, y.requires_grad_(), x[:2], 1.0)
+    assert not mean.requires_grad
+    assert not cov.requires_grad
 
 
 def test_an_ensemble_of_wide_networks_has_the_moments_of_the_gaussian():
