@@ -13,10 +13,6 @@ import nox
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 TORCH = {"oldest": "torch==2.11.*", "pinned": "-cconstraints.txt", "newest": "torch"}
-COLAB = [
-    *["torch==2.11.0", "numpy==2.0.2", "matplotlib==3.10.0", "scikit-learn==1.6.1", "tqdm==4.67.1"],
-    *["ipywidgets==7.7.1", "ipython==7.34.0", "ipykernel==6.17.1"],
-]
 nox.options.sessions = ["tests"]
 
 
@@ -28,10 +24,10 @@ def tests(session: nox.Session, torch: str) -> None:
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
-@nox.session(python="3.13")
+@nox.session(python=["3.12", "3.13"])
 def colab(session: nox.Session) -> None:
     """Run the notebooks with what Google Colab has installed."""
-    session.install(*COLAB, "-e", ".[test]")
+    session.install("-rtools/colab.txt", "-e", ".[test]")
     paths = session.posargs or ["notebooks"]
     session.run("python", "-m", "pytest", "-n", "2", "--nbval-lax", *paths)
 

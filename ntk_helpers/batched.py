@@ -113,7 +113,8 @@ def mlps_together(
         Networks(model, {name: value[a:b] for name, value in state.items()}, x, y, rate)
         for a, b in pairwise(cuts)
     ]
-    with ThreadPoolExecutor(parts, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    each = max(1, threads // parts)  # a few networks may take several threads each
+    with ThreadPoolExecutor(parts, initializer=torch.set_num_threads, initargs=(each,)) as pool:
 
         def descend(steps):
             for _ in pool.map(lambda share: share.descend(steps), shares):

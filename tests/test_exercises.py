@@ -81,6 +81,16 @@ def test_an_error_inside_the_answer_is_reported():
     assert "your function raised KeyError: 'oops'" in exercises.check_flow_time(broken).message
 
 
+def test_of_an_error_of_many_lines_the_first_is_reported():
+    def broken(rate, steps):
+        raise TypeError(
+            "zeros() got (Tensor, Tensor), but expected one of:\n * (tuple of ints size)\n"
+        )
+
+    message = exercises.check_flow_time(broken).message
+    assert message.endswith("zeros() got (Tensor, Tensor), but expected one of:")
+
+
 def test_an_answer_that_leaves_the_kernel_or_returns_too_large_an_integer_is_no_error():
     assert (
         "your function raised SystemExit: done"

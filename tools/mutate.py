@@ -22,6 +22,7 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
@@ -34,7 +35,12 @@ ENOUGH = 0.9
 SLOW = "not wide_networks and not random_networks and not benchmark"
 BAD = "test_bad_input.py"  # for every module: what is refused
 PINN = ["test_pinn.py"]
-KERNELS = ["test_empirical.py", "test_layerwise.py", "test_properties_empirical.py"]
+KERNELS = [
+    "test_empirical.py",
+    "test_layerwise.py",
+    "test_chains.py",
+    "test_properties_empirical.py",
+]
 # Module → the tests that should notice, and test_bad_input.py.
 TARGETS = {
     "infinite": ["test_infinite.py", "test_properties_infinite.py"],
@@ -43,6 +49,7 @@ TARGETS = {
     "training": ["test_training.py", "test_properties_networks.py"],
     "_records": ["test_training.py", "test_ensembles.py", *PINN],
     "ensembles": ["test_ensembles.py"],
+    "batched": ["test_ensembles.py"],
     "lazy": ["test_lazy.py"],
     "linearization": ["test_lazy.py"],
     "pinn": [*PINN, "test_properties_empirical.py"],
@@ -54,6 +61,8 @@ TARGETS = {
     "layerwise": KERNELS,
     "grams": KERNELS,
     "hooks": KERNELS,
+    "chains": KERNELS,
+    "slopes": ["test_chains.py", "test_ensembles.py"],
     "jacobians": KERNELS,
     "networks": ["test_networks.py", "test_properties_networks.py"],
     "data": ["test_data.py"],
@@ -110,9 +119,11 @@ class Examiner:
         self.seconds, self.lines = {}, {}
         for item in session.items:
             lines = set()
-            sys.settrace(tracer(file, lines))
+            for trace in (sys, threading):
+                trace.settrace(tracer(file, lines))
             passed = run(session, item)
-            sys.settrace(None)
+            for trace in (sys, threading):
+                trace.settrace(None)
             if lines and passed:
                 self.lines[item] = lines
             elif not passed:

@@ -88,9 +88,12 @@ def _wrong(hint: str) -> Feedback:
 
 
 def _words(error: BaseException) -> str:
-    """Return the message of a learner's error, whatever that error does."""
+    """Return the first line of a learner's error, whatever that error does.
+
+    Some versions of torch go on with a list of all signatures.
+    """
     try:
-        return str(error)
+        return str(error).strip().partition("\n")[0]
     except Exception:
         return "an error without a message"
 
