@@ -1,6 +1,5 @@
 """Train a physics-informed network by gradient descent, with fixed or balanced weights."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -133,7 +132,8 @@ def train_pinn(
             u, lu = fields.values()
             r_u, r_lu = u - g, lu - f
             if k in marks or k % 100 == 0:
-                value = weights[0] * scales[0] * r_u @ r_u + weights[1] * scales[1] * r_lu @ r_lu
+                both = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
+                value = both @ both.new_tensor(weights)
                 first = value.item() if first is None else first
                 if not value.item() <= 1e6 * (first + 1):
                     diverged = True
@@ -141,7 +141,6 @@ def train_pinn(
             if refresh_every and k and k % refresh_every == 0:
                 weights = fields.kernel().balance_weights()
             if k in marks:
-                both = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
                 moved = _distance(fields.parameters, start) / _distance(start, None)
                 records.append((k, u, lu, both, u.new_tensor(weights), moved, look(model)))
                 if keep_kernels:
@@ -186,9 +185,8 @@ def _warn(fields, start, step: int, learning_rate: float, pair) -> None:
     final = [p.detach().clone() for p in fields.parameters]
     with torch.no_grad():
         torch._foreach_copy_(fields.parameters, start)
-        largest = fields.kernel().weighted(*pair).eigenvalues()[-1].item()
+        limit = 2 / fields.kernel().weighted(*pair).eigenvalues()[-1].item()
         torch._foreach_copy_(fields.parameters, final)
-    limit = 2 / largest if largest > 0 else math.inf
     warnings.warn(
         f"training diverged by step {step}: the learning rate is {learning_rate:g}, and the "
         f"largest stable rate at the start is 2/λ_max = {limit:.3g}. The history ends before it.",

@@ -232,7 +232,7 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     yield "PINNKernel.weighted", measured.weighted, good, weights
     zero = torch.zeros(4, **F64)
     sides = {"None": None, "one": (zero,), "too few": (zero[:2], zero), "NaN": (zero * NAN, zero)}
-    sides |= {"float32": (zero.float(), zero.float())}
+    sides |= {"float32": (zero.float(), zero.float()), "a list": (zero.tolist(), zero)}
     bad = {"kernel": {"None": None, "a matrix": K}, "targets": sides, "start": sides}
     bad |= {"weights": pairs | {"zero": (0.0, 1.0)}, "loss": NAMES}
     good = {"kernel": measured, "targets": (zero, zero), "start": (zero, zero)}

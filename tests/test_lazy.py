@@ -186,13 +186,17 @@ def test_kappa_is_exact_for_one_product_of_two_weights():
         def forward(self, x):
             return self.a * self.b * x
 
-    found = ntk.lazy_regime(
-        Product(), torch.tensor([[2.0]]), torch.tensor([[25.0]]), learning_rate=0.01
-    )
+    run = {"learning_rate": 0.01}
+    found = ntk.lazy_regime(Product(), torch.tensor([[2.0]]), torch.tensor([[25.0]]), **run)
     assert found.kappa == pytest.approx(1.0 * 2 / (25 * 4))
     # û = (4, 3)/5: ∇²f[û, û] = 2 · 12/25 · 2 and J û = 2 · 5
     assert found.kappa_along_flow == pytest.approx(1.0 * (48 / 25) / 100)
     assert found.max_learning_rate == pytest.approx(2 / 100)
+    # Two points make a vector x, of norm √5 in place of 2; r = (−1, 0).
+    x, y = torch.tensor([[2.0], [1.0]]), torch.tensor([[25.0], [12.0]])
+    both = ntk.lazy_regime(Product(), x, y, **run)
+    assert both.kappa == pytest.approx(math.sqrt(5) / 125)
+    assert both.kappa_along_flow == pytest.approx(math.sqrt(5) * (24 / 25) / 125)
 
 
 def test_kappa_falls_as_the_root_of_the_width_and_along_the_flow_as_the_width():
@@ -321,6 +325,18 @@ def test_points_that_come_twice_leave_the_fitted_weights_as_they_are():
     assert twice.fitted_drift > 0
 
 
+def test_no_steps_move_nothing():
+    x, y = torch.eye(2), torch.tensor([1.2, 1.5])
+    found = ntk.lazy_regime(Exponential(), x, y, learning_rate=0.1, steps=0)
+    assert found.drift == found.prediction_error == 0
+
+
+def test_a_bad_number_of_steps_is_refused_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr(lazy, "empirical_ntk", None)
+    with pytest.raises(TypeError, match="steps must be an integer"):
+        ntk.lazy_regime(Exponential(), torch.eye(2), torch.ones(2), learning_rate=0.1, steps=1.5)
+
+
 def test_the_run_of_a_copy_is_told_as_it_was_and_shows_no_bar(capsys, monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     x, y = torch.eye(2), torch.tensor([1.2, 1.5])
@@ -410,11 +426,15 @@ def test_judging_leaves_the_model_as_it_was():
         ),
         ({"learning_rate": 0}, ValueError, r"learning_rate must be finite and greater than 0"),
         ({"loss": "mse"}, ValueError, r"loss must be one of 'mean', 'sum'"),
+        ({"y": torch.ones(8, 1, dtype=torch.float16)}, TypeError, r"but the model's parameter"),
         ({"steps": 1.5}, TypeError, r"steps must be an integer"),
     ],
 )
 def test_bad_input_is_refused(change, error, message):
     arguments = {"model": ntk.MLP(2, 4, seed=0), "x": circle(8), "y": torch.ones(8, 1)} | change
-    arguments = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+    arguments = {
+        k: v.double() if isinstance(v, torch.Tensor) and v.dtype != torch.float16 else v
+        for k, v in arguments.items()
+    }
     with pytest.raises(error, match=message):
         ntk.lazy_regime(**{"learning_rate": 0.1} | arguments)

@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -332,6 +333,8 @@ def test_balance_weights_are_those_of_the_kernel_and_can_be_refreshed():
     assert changes.tolist() == [10, 20]
     now = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator).balance_weights()
     torch.testing.assert_close(fresh.weights[-1], torch.tensor(now))
+    often = train(network(), weights="balance", refresh_every=1, record_at=range(4), steps=3)
+    assert (often.weights.diff(dim=0) != 0).all()
 
 
 def test_training_leaves_the_number_of_threads_alone():
@@ -374,6 +377,73 @@ def test_a_run_that_diverges_stops_and_names_the_largest_rate():
         run = train(network(), learning_rate=100 * limit, steps=500)
     assert run.diverged
     assert run.lu.isfinite().all()
+
+
+def test_the_largest_rate_is_that_of_the_weights_and_the_loss():
+    kernel = ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator)
+    limit = 2 / kernel.weighted(3.0 / 4, 0.5 / 7).eigenvalues()[-1].item()
+    options = {"weights": (3.0, 0.5), "loss": "mean", "learning_rate": 100 * limit, "steps": 500}
+    with pytest.warns(RuntimeWarning, match=rf"2/λ_max = {limit:.3g}\b"):
+        train(network(), **options)
+
+
+def test_divergence_is_looked_for_at_each_record_and_each_100_steps():
+    model = Modes()  # linear: three times the largest rate makes residuals 5 times larger each step
+    rate = 6 / ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator).eigenvalues()[-1].item()
+    start = model.theta.detach().clone()
+    with pytest.warns(RuntimeWarning, match=r"diverged by step 100:"):
+        run = train(model, learning_rate=rate, steps=350, record_at=[])
+    assert run.step.tolist() == [0]
+    assert (model.theta - start).abs().max() > 1e6  # it is left where it ran to
+    with pytest.warns(RuntimeWarning, match=r"diverged by step 60:"):
+        train(Modes(), learning_rate=rate, steps=350, record_at=[60])
+
+
+def test_a_network_that_has_nothing_to_learn_does_not_diverge():
+    model = network("text")
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    problem = ntk.PoissonProblem(1, 0.0)
+    run = ntk.train_pinn(model, problem, X_B, X_R, learning_rate=0.1, steps=2, progress=False)
+    assert not run.diverged
+    assert (run.losses == 0).all()
+
+
+@methods
+def test_what_is_recorded_carries_no_gradient(method):
+    run = train(network(), method=method, steps=2, observe=lambda u: u(X_R))
+    parts = [run.u, run.lu, run.losses, run.weights, run.parameter_change, run.observed]
+    assert not any(part.requires_grad for part in parts)
+
+
+def test_boundary_values_may_differ_from_zero():
+    problem, model = ntk.PoissonProblem(0.5), network()
+    twin = copy.deepcopy(model)
+    run = ntk.train_pinn(model, problem, X_B, X_R, learning_rate=1e-4, steps=20, progress=False)
+    u, curvature = train_pinn_by_loop(twin, problem, X_B, X_R, 1e-4, 20, (1.0, 1.0))
+    torch.testing.assert_close(run.u[-1], u, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(run.lu[-1], curvature, rtol=1e-9, atol=1e-9)
+
+
+def test_a_parameter_that_is_not_used_stays():
+    model = Modes()
+    model.spare = nn.Parameter(torch.ones(1))
+    twin = Modes()
+    torch.testing.assert_close(train(model).lu, train(twin).lu)
+    assert model.spare.item() == 1
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+def test_the_bar_counts_each_step_and_goes_away(progress, monkeypatch):
+    bar = MagicMock()
+    monkeypatch.setattr("ntk_helpers.pinn_training.tqdm", lambda **options: bar(**options))
+    wish = {} if progress is None else {"progress": progress}
+    ntk.train_pinn(Modes(), PROBLEM, X_B, X_R, learning_rate=1e-6, steps=7, **wish)
+    told = bar.call_args.kwargs
+    assert bar.return_value.update.call_count == told["total"] == 7
+    assert told["disable"] is (progress is False)
+    assert told["leave"] is False
 
 
 # --- the closed form ---------------------------------------------------------------------------
@@ -430,6 +500,13 @@ def test_the_closed_form_solves_the_differential_equation(loss, scales):
     assert dynamics.max_learning_rate == pytest.approx(2 / dynamics.eigenvalues[-1].item())
 
 
+def test_the_closed_form_weighs_both_alike_unless_told():
+    kernel = ntk.pinn_kernel(network(), X_B[:1], X_R[1:2], PROBLEM.operator)
+    values = torch.zeros(1), torch.ones(1)
+    dynamics = ntk.PINNDynamics(kernel, values, values)
+    torch.testing.assert_close(dynamics.eigenvalues, kernel.eigenvalues())
+
+
 def test_wide_networks_come_nearer_to_the_closed_form():
     gaps = []
     for width in (64, 1024):
@@ -479,6 +556,12 @@ def test_bad_arguments_of_the_kernel_are_refused():
         ntk.pinn_kernel(model, X_B, X_R, lambda u: lambda x: u(x) / x[0])
 
 
+def test_a_model_that_mixes_rows_has_no_kernel():
+    mixing = nn.Sequential(nn.Linear(1, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    with pytest.raises(ValueError, match="is BatchNorm1d in training mode: it mixes the rows"):
+        ntk.pinn_kernel(mixing, X_B, X_R, PROBLEM.operator)
+
+
 def test_weights_that_cannot_be_are_refused():
     flat = ntk.pinn_kernel(network("text", activation="relu"), X_B, X_R, PROBLEM.operator)
     with pytest.raises(ValueError, match=r"K_rr is zero.*ReLU has no second derivative"):
@@ -491,6 +574,10 @@ def test_weights_that_cannot_be_are_refused():
         train(network(), weights="equal")
     with pytest.raises(ValueError, match="refresh_every is for weights='balance'"):
         train(network(), refresh_every=5)
+    with pytest.raises(TypeError, match=r"refresh_every must be an integer; got 1\.5"):
+        train(network(), weights="balance", refresh_every=1.5)
+    with pytest.raises(ValueError, match="refresh_every must be at least 1; got 0"):
+        train(network(), weights="balance", refresh_every=0)
 
 
 def test_bad_arguments_of_training_are_refused():
