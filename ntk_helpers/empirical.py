@@ -29,7 +29,8 @@ def empirical_ntk(
 
     J(x) = ∂f(x)/∂θ has shape (k, P): one row for each output, one column for each trainable
     parameter. The methods differ in cost, not in result. "layerwise" never forms J for a layer
-    z = s_w W h + s_b b; with D^l = ∂f/∂z^l and h^l read off the running model by hooks it sums::
+    z = s_w W h + s_b b; with D^l = ∂f/∂z^l and h^l read off the running model by hooks (or, for an
+    `MLP` and a plain nn.Sequential, written down by hand, which is faster) it sums::
 
         K(x, x') = Σ_l (s_w² ⟨h^l, h'^l⟩ + s_b²) D^l(x) D^l(x')ᵀ
 

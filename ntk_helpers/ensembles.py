@@ -2,36 +2,18 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
-from torch.nn.functional import gelu
 
 from ntk_helpers import _alike, _checks, _records, training
 from ntk_helpers._progress import tqdm
+from ntk_helpers.batched import mlps_together
 from ntk_helpers.networks import MLP
-
-
-def _gelu_slope(z: Tensor, h: Tensor) -> Tensor:
-    """Overwrite z by Φ(z) + z p(z), with Φ and p of the standard normal distribution."""
-    density = torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    return torch.addcmul(torch.special.ndtr(z), z, density, out=z)
-
-
-LOG_SLOPE = math.log(2 / math.sqrt(math.pi))  # erf'(z) = e^{LOG_SLOPE − z²}
-# φ written into `out`, φ' over z, where h = φ(z): reserving no memory makes a step 3 times faster.
-IN_PLACE = {
-    "erf": (torch.erf, lambda z, h: z.square_().sub_(LOG_SLOPE).neg_().exp_()),
-    "relu": (lambda z, out: torch.clamp(z, min=0, out=out), lambda z, h: torch.sign(h, out=z)),
-    "tanh": (torch.tanh, lambda z, h: torch.square(h, out=z).neg_().add_(1)),
-    "gelu": (lambda z, out: out.copy_(gelu(z)), _gelu_slope),
-    "sin": (torch.sin, lambda z, h: z.cos_()),
-    "linear": (lambda z, out: out.copy_(z), lambda z, h: z.fill_(1)),
-}
-CACHE_BYTES = 2**21
 
 
 class EnsembleHistory(NamedTuple):
@@ -70,7 +52,8 @@ def train_ensemble(
 ) -> EnsembleHistory:
     """Train E networks in place, each as `gradient_descent` would, in one batch.
 
-    An `MLP` takes hand-written steps in memory reserved once, other modules torch.func.vmap.
+    `MLP`s are shared out among the threads, in hand-written steps; other modules take
+    torch.func.vmap.
 
     Args:
         models: E modules (n, d) → (n, k) or (n,) that differ in their parameters only.
@@ -115,36 +98,33 @@ def train_ensemble(
 
     parameters, buffers = stack_module_state(models)
     state = {name: value.detach() for name, value in {**parameters, **buffers}.items()}
-
-    def predict(points):
-        outputs = vmap(lambda one: functional_call(models[0], one, (points,)))(state)
-        return outputs.reshape(len(models), len(points), *y.shape[1:])
-
     structured = type(models[0]) is MLP and all(p.requires_grad for p in models[0].parameters())
-    prepare = _mlp_step if structured else _vmap_step
-    step = prepare(models[0], state, x, y.reshape(outputs.shape), learning_rate * scale)
+    together = mlps_together if structured else _vmapped
+    run = together(models[0], state, x, y.reshape(outputs.shape), learning_rate * scale)
 
     records, limit = [], None
-    with torch.no_grad(), tqdm(total=steps, disable=not progress, desc="ensemble") as bar:
-        for k in range(steps + 1):
-            if k in marks or k % 100 == 0:
-                outputs = predict(x)
-                values = 0.5 * scale * (outputs - y).square().flatten(1).sum(1)
-                if limit is None:
-                    limit = 1e6 * (values + 1)
-                    training._finite_at_start(float(values.sum()))
-                    diverged = torch.zeros_like(values, dtype=torch.bool)
-                diverged |= ~(values <= limit)
-                if diverged.all():
-                    break
+    stops = sorted(marks | {*range(0, steps, 100)})
+    bar = tqdm(total=steps, disable=not progress, desc="ensemble")
+    with torch.no_grad(), run as (descend, predict), bar:
+        for k, until in zip(stops, [*stops[1:], steps], strict=True):
+            outputs = predict(x).reshape(len(models), *y.shape)
+            values = 0.5 * scale * (outputs - y).square().flatten(1).sum(1)
+            if limit is None:
+                limit = 1e6 * (values + 1)
+                training._finite_at_start(float(values.sum()))
+                diverged = torch.zeros_like(values, dtype=torch.bool)
+            diverged |= ~(values <= limit)
+            if diverged.all():
+                break
             if k in marks:
-                seen = [values, outputs] + ([] if x_test is None else [predict(x_test)])
+                seen = [values, outputs]
+                if x_test is not None:
+                    seen.append(predict(x_test).reshape(len(models), len(x_test), *y.shape[1:]))
                 for value in seen:
                     value[diverged] = math.nan
                 records.append((k, *seen))
-            if k < steps:
-                step()
-                bar.update()
+            for taken in descend(until - k):
+                bar.update(taken)
 
     if diverged.any():
         _warn_of_divergence(models, diverged, x, learning_rate, scale, k)
@@ -158,51 +138,13 @@ def train_ensemble(
     return EnsembleHistory(taken, time, values, outputs, test_outputs, rate, diverged)
 
 
-def _mlp_step(model: MLP, state: dict, x: Tensor, y: Tensor, rate: float) -> Callable[[], None]:
-    """Return a function that takes one step of all MLPs, as many at a time as fit in the cache."""
-    layers, n = list(model.layers), len(x)
-    weights = [state[f"layers.{i}.weight"] for i in range(len(layers))]
-    biases = [state[f"layers.{i}.bias"][:, None] for i in range(len(layers))]
-    count = len(weights[0])
-    row = n * max(layer.out_features for layer in layers) * x.element_size()
-    some = min(count, max(1, CACHE_BYTES // row)) if x.device.type == "cpu" else count
-    z = [x.new_empty(some, n, layer.out_features) for layer in layers]
-    h = [x.expand(some, *x.shape), *(torch.empty_like(pre) for pre in z[:-1])]
-    back, ones = torch.empty_like(h[-1]), x.new_ones(1, 1, 1).expand(some, 1, n)
-    activate, differentiate = IN_PLACE[model.activation]
+@contextmanager
+def _vmapped(model: nn.Module, state: dict, x: Tensor, y: Tensor, rate: float) -> Iterator[tuple]:
+    """Do for any modules what `mlps_together` does for MLPs, by vmap of the gradient.
 
-    def descend(weights, biases, z, h, back, ones):
-        for i, layer in enumerate(layers):
-            if i > 0:
-                activate(z[i - 1], out=h[i])
-            scales = {"alpha": layer.weight_scale, "beta": layer.bias_scale}
-            torch.baddbmm(biases[i], h[i], weights[i].mT, **scales, out=z[i])
-        delta = z[-1].sub_(y)
-        for i, layer in reversed(list(enumerate(layers))):
-            biases[i].baddbmm_(ones, delta, alpha=-rate * layer.bias_scale)
-            scale = layer.weight_scale
-            if i > 0:
-                torch.baddbmm(back, delta, weights[i], beta=0, alpha=scale, out=back)
-                differentiate(z[i - 1], h[i])
-            if layer.in_features < layer.out_features:  # the fast order of a narrow product
-                weights[i].sub_((h[i].mT @ delta).mT, alpha=rate * scale)
-            else:
-                weights[i].baddbmm_(delta.mT, h[i], alpha=-rate * scale)
-            if i > 0:
-                delta = torch.mul(back, z[i - 1], out=h[i])
-
-    def step():
-        for first in range(0, count, some):
-            own, used = slice(first, first + some), slice(min(some, count - first))
-            parameters = [w[own] for w in weights], [b[own] for b in biases]
-            memory = [pre[used] for pre in z], [post[used] for post in h], back[used], ones[used]
-            descend(*parameters, *memory)
-
-    return step
-
-
-def _vmap_step(model: nn.Module, state: dict, x: Tensor, y: Tensor, rate: float):
-    """Return a function that takes one step of all modules, by vmap of the gradient."""
+    Yields:
+        The same two functions.
+    """
     _checks.require_rowwise(model)
     moving = {name: state[name] for name in _checks.trainable_parameters(model)}
     fixed = {name: value for name, value in state.items() if name not in moving}
@@ -212,11 +154,13 @@ def _vmap_step(model: nn.Module, state: dict, x: Tensor, y: Tensor, rate: float)
 
     gradient = vmap(grad(objective))
 
-    def step():
-        for name, change in gradient(moving, fixed).items():
-            moving[name].sub_(change, alpha=rate)
+    def descend(steps):
+        for _ in range(steps):
+            for name, change in gradient(moving, fixed).items():
+                moving[name].sub_(change, alpha=rate)
+            yield 1
 
-    return step
+    yield descend, lambda x: vmap(lambda one: functional_call(model, one, (x,)))(state)
 
 
 def _warn_of_divergence(models, diverged: Tensor, x: Tensor, learning_rate, scale, k: int) -> None:

@@ -11,6 +11,7 @@ from torch.func import vjp, vmap
 from torch.nn.functional import unfold
 
 from ntk_helpers import _checks
+from ntk_helpers.chains import Link, as_chain, differentiate, scales
 from ntk_helpers.hooks import evaluate, own, recording, run, standing_alone
 from ntk_helpers.networks import ScaledLinear
 
@@ -53,10 +54,11 @@ class Plan(NamedTuple):
     """How each trainable parameter is taken, and what it costs.
 
     Attributes:
+        chain: The links of a model that is a chain of linear layers and activations, else None.
         layers: Layers taken by structured derivatives, by name.
         rest: Parameters taken by their Jacobian, by name.
         point: The first point, alone.
-        value: (1, k) outputs at it.
+        value: (1, k) outputs at it; of a chain, only their shape.
         row_bytes: Estimate of the memory that a row of both sides of a block of the kernel needs.
         pair_flops: Operations to contract one pair of rows.
         forward_flops: Operations of the model on one row.
@@ -64,6 +66,7 @@ class Plan(NamedTuple):
             copies.
     """
 
+    chain: list[Link] | None
     layers: dict[str, Layer]
     rest: dict[str, nn.Parameter]
     point: Tensor
@@ -94,13 +97,54 @@ def _layer(module: nn.Module, shape: torch.Size, pairs: int) -> Layer:
     return Layer(module, kind, (t, p, q), gram)
 
 
-@torch.enable_grad()
 def make_plan(model: nn.Module, x: Tensor, outputs: str, *, structured: bool) -> Plan:
-    """Look at the first point of `x` and decide how each trainable parameter is taken.
+    """Decide how each trainable parameter is taken: in a chain at sight, else by the first point.
 
     Raises:
         TypeError: If the model does not return one tensor.
         ValueError: If the tensor is not (n, k) or (n,), not finite, or depends on no parameter.
+    """
+    chain = as_chain(model, x) if structured else None
+    f, taken, saved = _at_sight(chain, x) if chain else _by_first_point(model, x, structured)
+    k = f.shape[1]
+    pairs = k * k if outputs == "full" else k
+
+    layers = {name: _layer(module, shape, pairs) for name, (module, shape) in taken.items()}
+    inside = {p for layer in layers.values() for p in own(layer.module).values()}
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    rest = {name: p for name, p in trainable.items() if p not in inside}
+
+    leaves = sum(p.numel() for p in rest.values())
+    held, made, flops, forward = k * leaves, 2 * k * leaves, 2 * pairs * leaves, 2 * leaves
+    for _, kind, (t, p, q), gram in layers.values():
+        size = q if kind == "other" else (p + 1) * q
+        held += t * (p + k * q) if gram else k * size
+        made += 2 * k * q if kind == "other" else t * (p + k * q)
+        flops += 2 * (t * t * (p + pairs * q) if gram else pairs * size)
+        forward += 2 * t * size
+    row_bytes = (1 + k * bool(rest)) * saved + f.element_size() * (made + 2 * held)
+    batched = k > 1 and not any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
+    return Plan(chain, layers, rest, x[:1], f, row_bytes, flops, forward, batched)
+
+
+def _at_sight(chain: list[Link], x: Tensor) -> tuple[Tensor, dict, int]:
+    """Return what `_by_first_point` does, without running the model."""
+    sizes = [link.layer.weight.shape[0] for link in chain]
+    taken = {
+        link.name: (link.layer, torch.Size((1, size)))
+        for link, size in zip(chain, sizes, strict=True)
+        if own(link.layer)
+    }
+    return x.new_empty(1, sizes[-1]), taken, 2 * sum(sizes) * x.element_size()
+
+
+@torch.enable_grad()
+def _by_first_point(model: nn.Module, x: Tensor, structured: bool) -> tuple[Tensor, dict, int]:
+    """Run the model on the first point of `x`.
+
+    Returns:
+        The outputs (1, k); by name the modules to take, with the shapes of their outputs; and the
+        bytes that autograd keeps.
     """
     modules = {name: m for name, m in model.named_modules() if own(m)} if structured else {}
     ours, saved = {p.data_ptr() for p in model.parameters()}, {}
@@ -111,41 +155,19 @@ def make_plan(model: nn.Module, x: Tensor, outputs: str, *, structured: bool) ->
 
     with recording(modules) as calls, saved_tensors_hooks(weigh, lambda tensor: tensor):
         f = evaluate(model, x[:1])
-    if not f.requires_grad:
-        raise ValueError(
-            "the model's output does not depend on its trainable parameters: it is detached, or "
-            "computed under torch.no_grad(). Take that out of its forward."
-        )
-    k = f.shape[1]
-    pairs = k * k if outputs == "full" else k
-
-    layers = {
-        name: _layer(module, calls[name][0].shape, pairs)
+    _checks.require_attached(f)
+    taken = {
+        name: (module, calls[name][0].shape)
         for name, module in standing_alone(modules, calls, f).items()
     }
-    taken = {p for layer in layers.values() for p in own(layer.module).values()}
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    rest = {name: p for name, p in trainable.items() if p not in taken}
-    if not layers:
+    if not taken:
         _checks.require_same_row(f, evaluate(model, x[:2]))
-
-    leaves = sum(p.numel() for p in rest.values())
-    held, made, flops, forward = k * leaves, 2 * k * leaves, 2 * pairs * leaves, 2 * leaves
-    for _, kind, (t, p, q), gram in layers.values():
-        size = q if kind == "other" else (p + 1) * q
-        held += t * (p + k * q) if gram else k * size
-        made += 2 * k * q if kind == "other" else t * (p + k * q)
-        flops += 2 * (t * t * (p + pairs * q) if gram else pairs * size)
-        forward += 2 * t * size
-    graph = (1 + k * bool(rest)) * sum(saved.values())
-    row_bytes = graph + f.element_size() * (made + 2 * held)
-    batched = k > 1 and not any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
-    return Plan(layers, rest, x[:1], f.detach(), row_bytes, flops, forward, batched)
+    return f.detach(), taken, sum(saved.values())
 
 
 @torch.enable_grad()
 def _differentiate(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Differentiate the outputs in the output z of each layer.
+    """Differentiate the outputs in the output z of each layer, by autograd.
 
     Yields:
         For each layer of `plan` its name, its inputs h (n, …) and D = ∂f/∂z (k, n, …).
@@ -199,7 +221,13 @@ def layer_factors(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[Factor]:
     Raises:
         ValueError: If the model runs otherwise on `x` than on one point.
     """
-    for name, h, d in _differentiate(model, plan, x) if plan.layers else ():
+    if not plan.layers:
+        return
+    for name, h, d in (
+        differentiate(plan.chain, x) if plan.chain else _differentiate(model, plan, x)
+    ):
+        if name not in plan.layers:
+            continue  # all its parameters are frozen
         module, kind, (t, p, q), gram = plan.layers[name]
         mine, (k, n) = own(module), d.shape[:2]
         if kind == "other":
@@ -210,8 +238,7 @@ def layer_factors(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[Factor]:
             h = unfold(h, module.kernel_size, module.dilation, module.padding, module.stride).mT
             d = d.flatten(3).mT
         h, d = h.reshape(n, t, p), d.reshape(k, n, t, q)
-        scaled = isinstance(module, ScaledLinear)
-        weight, bias = (module.weight_scale, module.bias_scale) if scaled else (1.0, 1.0)
+        weight, bias = scales(module)
         if gram:
             yield Factor(name, h, d, weight, bias if "bias" in mine else 0.0)
             continue

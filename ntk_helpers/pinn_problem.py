@@ -126,7 +126,6 @@ class Standardized(nn.Module):
             ValueError: If an input has the same value at all points, or devices differ.
         """
         super().__init__()
-        _checks.trainable_parameters(network)
         _checks.require_tensor("points", points, ndim=(2,))
         _checks.require_matching(network, points=points)
         scale = points.detach().std(0, correction=0)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers import ensembles
+from ntk_helpers import batched, ensembles
 from ntk_helpers.networks import ACTIVATIONS
 
 QUIET = {"progress": False}
@@ -57,6 +57,42 @@ def test_either_parameterisation_and_dtype_trains_as_the_loop(parameterization, 
     rate = 0.2 if parameterization == "ntk" else 0.02
     x, y = problem(dtype=dtype)
     assert_trains_as_the_loop(models, x, y, learning_rate=rate, steps=20, record_at=[3, 7])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 9])
+@pytest.mark.parametrize("fit", [1, 2, 100])
+def test_threads_and_groups_that_fit_in_the_cache_do_not_change_the_result(
+    threads, fit, monkeypatch
+):
+    before = torch.get_num_threads()
+    x, y = problem(n_out=2)
+    monkeypatch.setattr(batched, "CACHE_BYTES", fit * len(x) * 16 * x.element_size())
+    models = networks(count=5, depth=2, n_out=2)
+    try:
+        torch.set_num_threads(threads)
+        assert_trains_as_the_loop(models, x, y, learning_rate=0.2, steps=120, record_at=[3, 110])
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_interruption_leaves_the_models_and_the_threads_as_they_were(monkeypatch):
+    (x, y), models, threads = problem(), networks(), torch.get_num_threads()
+    before = [copy.deepcopy(model.state_dict()) for model in models]
+    predict, calls = batched.Networks.predict, []
+
+    def interrupted(self, x):
+        calls.append(1)
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+        return predict(self, x)
+
+    monkeypatch.setattr(batched.Networks, "predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ntk.train_ensemble(models, x, y, learning_rate=0.2, steps=50, **QUIET)
+    assert torch.get_num_threads() == threads
+    for model, state in zip(models, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
 def test_targets_without_an_output_axis_are_taken():
@@ -201,7 +237,9 @@ def test_mean_and_covariance_are_those_of_random_functions_pushed_through_traini
 def test_at_time_zero_the_ensemble_is_the_prior():
     _, _, z, found = wide(0.0, n_out=2, activation="relu")
     assert torch.equal(found.mean, torch.zeros(3, 2))
-    torch.testing.assert_close(found.cov, ntk.infinite_kernels(z, activation="relu").nngp)
+    nngp = ntk.infinite_kernels(z, activation="relu").nngp
+    torch.testing.assert_close(found.cov, nngp)
+    torch.testing.assert_close(found.std**2, nngp.diagonal())
 
 
 def test_at_infinite_time_the_mean_is_kernel_regression_and_training_points_are_certain():
@@ -241,6 +279,13 @@ def test_a_vector_of_times_stacks_and_the_result_unpacks():
         torch.testing.assert_close(mean[i], single.mean)
         torch.testing.assert_close(cov[i], single.cov)
     assert ntk.wide_ensemble(x, y[:, 0], z, 2.0).mean.shape == (3,)
+
+
+def test_the_gaussian_carries_no_gradient():
+    x, y = problem()
+    mean, cov = ntk.wide_ensemble(x, y.requires_grad_(), x[:2], 1.0)
+    assert not mean.requires_grad
+    assert not cov.requires_grad
 
 
 def test_an_ensemble_of_wide_networks_has_the_moments_of_the_gaussian():

@@ -87,6 +87,22 @@ def test_linearisation_takes_buffers_and_frozen_parameters_as_they_are():
     torch.testing.assert_close(ntk.linearize(model)(params, circle(4)), model(circle(4)))
 
 
+def test_linearisation_carries_the_gradient_of_its_parameters_alone():
+    model = nn.Linear(2, 1)
+    model.register_buffer("shift", torch.ones(1, requires_grad=True))
+    model.forward = lambda x: nn.functional.linear(x, model.weight, model.bias + model.shift)
+    fixed = {name: p.detach() for name, p in model.named_parameters()}
+    f_lin = ntk.linearize(model)
+    assert not f_lin(fixed, circle(4)).requires_grad
+    assert f_lin(dict(model.named_parameters()), circle(4)).requires_grad
+
+
+def test_linearisation_takes_integers_for_points():
+    model = nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(4, 1))
+    x = torch.tensor([[0, 2], [1, 1]])
+    torch.testing.assert_close(ntk.linearize(model)(dict(model.named_parameters()), x), model(x))
+
+
 def test_linearisation_refuses_other_names():
     f_lin = ntk.linearize(nn.Linear(2, 1))
     with pytest.raises(ValueError, match=r"missing or unknown: bias\. dict\(model"):

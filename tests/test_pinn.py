@@ -76,11 +76,14 @@ def test_the_solution_is_a_sum_of_sines_in_the_shape_of_the_points():
     expected = torch.sin(math.pi * X_R) + 0.5 * torch.sin(3 * math.pi * X_R)
     torch.testing.assert_close(problem.solution(X_R), expected)
     assert problem.solution(X_R[:, 0]).shape == (7,)
-    assert ntk.PoissonProblem().frequency == 1
+    assert ntk.PoissonProblem().solution(torch.tensor(0.5)) == 1
+    assert ntk.PoissonProblem(1, -2.0).solution(torch.tensor(0.5)) == -2
 
 
 def test_points_fill_the_interval_and_its_ends():
     assert PROBLEM.boundary(6).flatten().tolist() == [0, 0, 0, 1, 1, 1]
+    assert PROBLEM.boundary(2).flatten().tolist() == [0, 1]
+    assert PROBLEM.interior(2).flatten().tolist() == [0, 1]
     assert PROBLEM.interior(5).flatten().tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert PROBLEM.interior(5, dtype=torch.float32).dtype == torch.float32
 
@@ -93,6 +96,15 @@ def test_standardised_points_have_mean_0_and_spread_1():
     ntk.Standardized(layer, points)(points)
     assert seen[0].mean().abs() < 1e-12
     assert seen[0].square().mean() == pytest.approx(1)
+
+
+def test_standardising_keeps_numbers_of_the_points_and_no_gradient():
+    points = torch.tensor([[0.0, 1.0], [2.0, 5.0]], requires_grad=True)
+    model = ntk.Standardized(nn.Linear(2, 1), points)
+    assert model.mean.tolist() == [1, 3]
+    assert model.scale.tolist() == [1, 2]
+    assert not model.mean.requires_grad
+    assert not model.scale.requires_grad
 
 
 def test_the_second_derivative_carries_1_over_s_squared():
@@ -447,6 +459,8 @@ def test_bad_problems_are_refused():
         PROBLEM.interior(1)
     with pytest.raises(ValueError, match="points do not vary in some input"):
         ntk.Standardized(network("text"), X_R[:1])
+    with pytest.raises(ValueError, match="points do not vary in some input"):
+        ntk.Standardized(nn.Linear(2, 1), torch.cat([X_R, 0 * X_R], 1))
 
 
 def test_bad_arguments_of_the_kernel_are_refused():
