@@ -31,8 +31,8 @@ class Link(NamedTuple):
     activation: str
 
 
-def as_chain(model: nn.Module, x: Tensor) -> list[Link] | None:
-    """Return `model` as a chain that takes `x`, or None for a model that is none.
+def as_chain(model: nn.Module, *points: Tensor) -> list[Link] | None:
+    """Return `model` as a chain that takes all of `points`, or None for a model that is none.
 
     A chain is an `MLP`, or an nn.Sequential of nn.Linear (each used once) with at most one of
     nn.ReLU, nn.Tanh, nn.GELU and nn.Identity after each, in float32 or float64, without hooks.
@@ -56,7 +56,7 @@ def as_chain(model: nn.Module, x: Tensor) -> list[Link] | None:
     else:
         return None
     chain = [Link(name, layer, *scales(layer), phi) for name, layer, phi in links]
-    return chain if _is_plain(model, chain, x) else None
+    return chain if all(_is_plain(model, chain, x) for x in points) else None
 
 
 def scales(layer: nn.Module) -> tuple[float, float]:

@@ -119,7 +119,7 @@ def _kernels(
     _checks.require_matching(model, x1=x1, x2=x2)
     x1, x2 = (x.clone() if x.is_inference() else x.detach() for x in (x1, x2))
 
-    plan = make_plan(model, x1, outputs, structured=method in {"auto", "layerwise"})
+    plan = make_plan(model, x1, x2, outputs, structured=method in {"auto", "layerwise"})
     k, row_bytes = plan.value.shape[1], plan.row_bytes
     if method == "auto":
         push = 4 * k * plan.forward_flops < plan.pair_flops and can_push(model, parameters, x1)

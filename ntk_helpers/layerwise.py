@@ -97,14 +97,14 @@ def _layer(module: nn.Module, shape: torch.Size, pairs: int) -> Layer:
     return Layer(module, kind, (t, p, q), gram)
 
 
-def make_plan(model: nn.Module, x: Tensor, outputs: str, *, structured: bool) -> Plan:
+def make_plan(model: nn.Module, x: Tensor, x2: Tensor, outputs: str, *, structured: bool) -> Plan:
     """Decide how each trainable parameter is taken: in a chain at sight, else by the first point.
 
     Raises:
         TypeError: If the model does not return one tensor.
         ValueError: If the tensor is not (n, k) or (n,), not finite, or depends on no parameter.
     """
-    chain = as_chain(model, x) if structured else None
+    chain = as_chain(model, x, x2) if structured else None
     f, taken, saved = _at_sight(chain, x) if chain else _by_first_point(model, x, structured)
     k = f.shape[1]
     pairs = k * k if outputs == "full" else k

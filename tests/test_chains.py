@@ -114,6 +114,21 @@ def with_more():
     return model
 
 
+class Shifted(nn.Linear):
+    """A linear layer with another forward."""
+
+    def forward(self, h):
+        """Return 1 more than a linear layer does."""
+        return super().forward(h) + 1
+
+
+def changed(change):
+    """Return an MLP after `change(it)`."""
+    model = ntk.MLP(3, 4, depth=2, seed=0).double()
+    change(model)
+    return model
+
+
 class Doubled(ntk.MLP):
     """An MLP with another forward."""
 
@@ -131,6 +146,8 @@ NO_CHAINS = {
     "tied weights": tied(),
     "more parameters": with_more(),
     "derived class": Doubled(3, 4, seed=0),
+    "derived layer": changed(lambda m: m.layers.__setitem__(0, Shifted(3, 4))),
+    "unknown activation": changed(lambda m: setattr(m, "activation", "mish")),
     "another GELU": stack(nn.Linear(3, 4), nn.GELU("tanh"), nn.Linear(4, 2)),
     "another activation": stack(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 2)),
     "two activations": stack(nn.Linear(3, 4), nn.Tanh(), nn.ReLU(), nn.Linear(4, 2)),
@@ -144,16 +161,21 @@ NO_CHAINS = {
 
 @pytest.mark.parametrize("name", NO_CHAINS)
 def test_what_is_no_chain_is_not_taken_for_one(name):
-    assert not as_chain(NO_CHAINS[name], torch.randn(2, 3, dtype=torch.get_default_dtype()))
+    x = torch.randn(2, 3, dtype=torch.float64)
+    assert as_chain(hooked(lambda m: None).double(), x)
+    assert not as_chain(NO_CHAINS[name].double(), x)
 
 
 def test_inputs_that_a_chain_does_not_take_are_left_to_the_model():
-    model = stack(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-    dtype = model[0].weight.dtype
-    other = torch.float32 if dtype == torch.float64 else torch.float64
-    for x in [torch.ones(2, 5, 3), torch.ones(3), torch.ones(2, 4), torch.ones(2, 3, dtype=other)]:
-        assert as_chain(model, x if x.dtype == other else x.to(dtype)) is None
-    assert as_chain(model.bfloat16(), torch.ones(2, 3, dtype=torch.bfloat16)) is None
+    model, good = stack(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double(), torch.ones(2, 3)
+    assert as_chain(model, good.double(), good.double())
+    for x in [torch.ones(2, 5, 3), torch.ones(3), torch.ones(2, 4), torch.ones(0, 2)]:
+        assert as_chain(model, x.double()) is None
+        assert as_chain(model, good.double(), x.double()) is None
+    assert as_chain(model, good.float()) is None
+    model[0].bias.data = model[0].bias.data.float()
+    assert as_chain(model, good.double()) is None
+    assert as_chain(model.bfloat16(), good.bfloat16()) is None
 
 
 @pytest.mark.parametrize("phi", IN_PLACE)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -74,6 +75,55 @@ def test_threads_and_groups_that_fit_in_the_cache_do_not_change_the_result(
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("fit", "groups"), [(0, [1] * 5), (1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (99, [5])]
+)
+def test_a_group_holds_the_networks_whose_widest_layer_fits(fit, groups, monkeypatch):
+    x, y = problem(n_out=2)
+    monkeypatch.setattr(batched, "CACHE_BYTES", fit * len(x) * 16 * x.element_size())
+    models = networks(count=5, n_out=2)
+    state = torch.func.stack_module_state(models)[0]
+    some = batched.Networks(models[0], state, x, y, 0.1)
+    assert [len(z[0]) for _, _, z, _ in some.groups(some.memory)] == groups
+    on_gpu = batched.Networks(models[0], state, x.to("meta"), y, 0.1)  # a cache that is no matter
+    assert len(on_gpu.memory[0][0]) == 5
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "shares", "each"), [(5, 4, 4, 1), (2, 5, 2, 2), (1, 4, 1, 4), (3, 1, 1, 1)]
+)
+def test_threads_share_the_networks_and_few_networks_share_the_threads(
+    count, threads, shares, each, monkeypatch
+):
+    before, seen, made = torch.get_num_threads(), [], []
+
+    class Watched(batched.Networks):
+        def __init__(self, *args):
+            made.append(self)
+            super().__init__(*args)
+
+        def descend(self, steps):
+            seen.append(torch.get_num_threads())
+            super().descend(steps)
+
+    monkeypatch.setattr(batched, "Networks", Watched)
+    (x, y), models = problem(), networks(count=count)
+    try:
+        torch.set_num_threads(threads)
+        ntk.train_ensemble(models, x, y, learning_rate=0.2, steps=3, **QUIET)
+        with ThreadPoolExecutor(1) as pool:  # a new thread asks what torch now takes as usual
+            assert pool.submit(torch.get_num_threads).result() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(made) == shares
+    assert set(seen) == {each}
+
+    state = {name: p.to("meta") for name, p in torch.func.stack_module_state(models)[0].items()}
+    made.clear()
+    with batched.mlps_together(models[0], state, x.to("meta"), y.to("meta"), 0.1):
+        assert len(made) == 1  # a GPU has threads enough of its own
 
 
 def test_an_interruption_leaves_the_models_and_the_threads_as_they_were(monkeypatch):

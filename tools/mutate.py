@@ -22,6 +22,7 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
@@ -118,9 +119,11 @@ class Examiner:
         self.seconds, self.lines = {}, {}
         for item in session.items:
             lines = set()
-            sys.settrace(tracer(file, lines))
+            for trace in (sys, threading):
+                trace.settrace(tracer(file, lines))
             passed = run(session, item)
-            sys.settrace(None)
+            for trace in (sys, threading):
+                trace.settrace(None)
             if lines and passed:
                 self.lines[item] = lines
             elif not passed:
