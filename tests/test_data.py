@@ -51,6 +51,11 @@ def test_the_circle_has_evenly_spaced_points_of_length_one(n):
         torch.testing.assert_close(x.sum(0), torch.zeros(2), atol=1e-12, rtol=0)
 
 
+def test_the_circle_starts_on_the_right():
+    assert unit_circle(3).angle[0] == 0
+    assert unit_circle(3, start=1.0).angle[0] == 1
+
+
 def test_the_circle_refuses_bad_input():
     with pytest.raises(ValueError, match=r"n must be at least 1; got 0"):
         unit_circle(0)
@@ -79,6 +84,12 @@ def test_the_noise_of_the_curve_has_its_standard_deviation_and_its_seed():
     assert abs((noisy - clean).mean()) < 0.04
     assert torch.equal(noisy, wavy_curve(4000, noise=0.5, seed=0).y)
     assert not torch.equal(noisy, wavy_curve(4000, noise=0.5, seed=1).y)
+
+
+def test_the_noise_is_what_the_seed_draws():
+    draw = torch.randn(5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    noise = wavy_curve(5, noise=0.5, seed=3).y - wavy_curve(5).y
+    torch.testing.assert_close(noise, 0.5 * draw)
 
 
 def test_the_noise_comes_from_no_global_generator():
@@ -166,7 +177,7 @@ def test_digits_refuse_bad_input():
         digits(2, classes=[-1])
 
 
-@pytest.mark.parametrize("classes", [[], [10], [3, 3]])
+@pytest.mark.parametrize("classes", [[], [10], [0, 10], [3, 3]])
 def test_classes_that_are_no_set_of_digits_are_refused(classes):
     with pytest.raises(ValueError, match=r"different digits from 0 to 9; got \[.*range\(10\)"):
         digits(2, classes=classes)

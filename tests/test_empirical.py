@@ -537,3 +537,13 @@ def test_in_place_writes_are_no_obstacle_to_the_layerwise_method():
     torch.manual_seed(0)
     model, x = Returns(lambda z: z.add_(1).tanh_() if z.sum() > -99 else z), torch.randn(4, 3)
     assert_same(ntk.empirical_ntk(model, x, method="layerwise"), kernel_by_loop(model, x, x))
+
+
+def test_a_bar_counts_the_blocks_where_there_are_several(monkeypatch):
+    bars, model, x = [], nn.Linear(2, 1), torch.eye(2)
+    seen = lambda blocks, name, **options: bars.append((len(blocks), options)) or blocks  # noqa: E731
+    monkeypatch.setattr("ntk_helpers.empirical.tqdm", seen)
+    ntk.empirical_ntk(model, x, x, chunk_size=2)
+    assert bars == []
+    ntk.empirical_ntk(model, x.repeat(2, 1), x, chunk_size=2)
+    assert bars == [(2, {"unit": "block", "leave": False, "delay": 2})]

@@ -7,7 +7,8 @@ from test_empirical import make
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers.layerwise import make_plan
+from ntk_helpers.grams import add_gram
+from ntk_helpers.layerwise import Factor, make_plan
 
 TAKEN = {
     "mlp": {"layers.0", "layers.1", "layers.2"},
@@ -47,3 +48,15 @@ def test_hooks_of_ones_own_that_change_outputs_are_part_of_the_model():
     x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).double()
     found = ntk.empirical_ntk(model, x, method="layerwise")
     torch.testing.assert_close(found, kernel_by_loop(model, x, x))
+
+
+def test_a_factor_with_more_positions_than_a_tile_has_rows_is_added_point_by_point():
+    draw = {"generator": torch.Generator().manual_seed(0), "dtype": torch.float64}
+    h, d = torch.randn(3, 1100, 2, **draw), torch.randn(1, 3, 1100, 2, **draw)
+    block = torch.zeros(1, 3, 1, 3, 1, dtype=torch.float64)
+    factor = Factor("layer", h, d, 0.5, 2.0)
+    add_gram(block, factor, Factor("layer", h, d, 0.5, 2.0), triangle=False)
+    # Σ_{t,t'} (w² h_t · h_t' + b²) D_t · D_t' is w² |Σ h_t ⊗ D_t|² + b² |Σ D_t|², one pair each.
+    outer, total = torch.einsum("ntp,ntq->npq", h, d[0]).flatten(1), d[0].sum(1)
+    wanted = 0.25 * outer @ outer.T + 4 * total @ total.T
+    torch.testing.assert_close(block[0, :, 0, :, 0], wanted)
