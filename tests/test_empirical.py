@@ -547,3 +547,14 @@ def test_a_bar_counts_the_blocks_where_there_are_several(monkeypatch):
     assert bars == []
     ntk.empirical_ntk(model, x.repeat(2, 1), x, chunk_size=2)
     assert bars == [(2, {"unit": "block", "leave": False, "delay": 2})]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_fast_path_of_attention_is_left_as_it_was(before):
+    usual = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(before)
+        ntk.empirical_ntk(nn.Linear(2, 1), torch.eye(2))
+        assert torch.backends.mha.get_fastpath_enabled() is before
+    finally:
+        torch.backends.mha.set_fastpath_enabled(usual)

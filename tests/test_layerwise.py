@@ -8,7 +8,7 @@ from torch import nn
 
 import ntk_helpers as ntk
 from ntk_helpers.grams import add_gram
-from ntk_helpers.layerwise import Factor, make_plan
+from ntk_helpers.layerwise import Factor, _layer, make_plan
 
 TAKEN = {
     "mlp": {"layers.0", "layers.1", "layers.2"},
@@ -60,3 +60,57 @@ def test_a_factor_with_more_positions_than_a_tile_has_rows_is_added_point_by_poi
     outer, total = torch.einsum("ntp,ntq->npq", h, d[0]).flatten(1), d[0].sum(1)
     wanted = 0.25 * outer @ outer.T + 4 * total @ total.T
     torch.testing.assert_close(block[0, :, 0, :, 0], wanted)
+
+
+class Shifted(nn.Linear):
+    """A linear layer with a parameter more, whose forward is still that of nn.Linear."""
+
+    def __init__(self):
+        """Add a shift."""
+        super().__init__(3, 5)
+        self.shift = nn.Parameter(torch.ones(5))
+
+
+def replaced():
+    """Return a linear layer that is told to do something else."""
+    layer = nn.Linear(3, 5)
+    layer.forward = torch.sin
+    return layer
+
+
+def half_frozen():
+    """Return a linear layer of which only the bias is trained."""
+    layer = nn.Linear(3, 5)
+    layer.weight.requires_grad_(False)
+    return layer
+
+
+OTHER = ("other", (1, 0), False)
+LAYERS = {
+    "linear": (nn.Linear(3, 5), (1, 5), 1, ("linear", (1, 3, 5), True)),
+    "linear, one number": (nn.Linear(1, 1), (1, 1), 1, ("linear", (1, 1, 1), True)),
+    "linear, no bias": (nn.Linear(3, 5, bias=False), (1, 5), 1, ("linear", (1, 3, 5), True)),
+    "linear, frozen weight": (half_frozen(), (1, 5), 1, ("linear", (1, 3, 5), False)),
+    # T² (p + pairs q) operations at T positions, against pairs p q: both are 64, then 68 and 72
+    "positions, at the edge": (nn.Linear(8, 8), (1, 2, 8), 1, ("linear", (2, 8, 8), False)),
+    "positions, below it": (nn.Linear(8, 9), (1, 2, 9), 1, ("linear", (2, 8, 9), True)),
+    "positions, two pairs": (nn.Linear(5, 4), (1, 2, 4), 2, ("linear", (2, 5, 4), False)),
+    "conv": (nn.Conv2d(2, 1, 2), (1, 1, 4, 4), 1, ("conv", (16, 8, 1), False)),
+    "conv of one picture": (nn.Conv2d(2, 3, 2), (3, 4, 4), 1, OTHER),
+    "conv in groups": (nn.Conv2d(2, 4, 2, groups=2), (1, 4, 4, 4), 1, OTHER),
+    "conv on a ring": (nn.Conv2d(2, 3, 2, padding_mode="circular"), (1, 3, 4, 4), 1, OTHER),
+    "conv padded by name": (nn.Conv2d(2, 3, 2, padding="same"), (1, 3, 4, 4), 1, OTHER),
+    "normalisation": (nn.LayerNorm(4), (1, 4), 1, OTHER),
+    "a vector": (nn.Linear(3, 5), (5,), 1, OTHER),
+    "one parameter more": (Shifted(), (1, 5), 1, OTHER),
+    "another forward": (replaced(), (1, 5), 1, OTHER),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_is_taken_by_the_cheapest_way_that_is_right_for_it(name):
+    module, shape, pairs, (kind, sizes, gram) = LAYERS[name]
+    if kind == "other":
+        sizes = (*sizes, sum(p.numel() for p in module.parameters()))
+    layer = _layer(module, torch.Size(shape), pairs)
+    assert (layer.kind, layer.sizes, layer.gram) == (kind, sizes, gram)
