@@ -104,7 +104,7 @@ def train_ensemble(
 
     records, limit = [], None
     stops = sorted(marks | {*range(0, steps, 100)})
-    bar = tqdm(total=steps, disable=not progress, desc="ensemble")
+    bar = tqdm(total=steps, disable=not progress, desc="ensemble", leave=False)
     with torch.no_grad(), run as (descend, predict), bar:
         for k, until in zip(stops, [*stops[1:], steps], strict=True):
             outputs = predict(x).reshape(len(models), *y.shape)

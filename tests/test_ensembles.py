@@ -3,6 +3,7 @@
 import copy
 import math
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -372,3 +373,35 @@ def test_the_gaussian_refuses_bad_input(change, error, message):
     arguments = {k: torch.rand(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
     with pytest.raises(error, match=message):
         ntk.wide_ensemble(**arguments)
+
+
+# --- what an ensemble takes ---------------------------------------------------------------------
+
+
+def test_pictures_are_taken_and_targets_of_rank_3_are_refused():
+    models = [nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 1)) for _ in range(2)]
+    x, y = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.ones(3, 1)
+    assert_trains_as_the_loop(models, x, y, learning_rate=0.1, steps=2)
+    with pytest.raises(ValueError, match="y must have 1 or 2 axes"):
+        ntk.train_ensemble(models, x, y[None], learning_rate=0.1, steps=2, **QUIET)
+
+
+def test_no_steps_leave_the_networks_as_they_are():
+    models, (x, y) = networks(), problem()
+    before = [model(x).detach() for model in models]
+    history = ntk.train_ensemble(models, x, y, learning_rate=0.1, steps=0, **QUIET)
+    assert history.step.tolist() == [0]
+    torch.testing.assert_close(history.outputs[0], torch.stack(before))
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+def test_the_bar_of_an_ensemble_is_shown_unless_it_is_turned_off(progress, monkeypatch):
+    bar = MagicMock()
+    monkeypatch.setattr("ntk_helpers.ensembles.tqdm", lambda **options: bar(**options))
+    wish = {} if progress is None else {"progress": progress}
+    ntk.train_ensemble(networks(), *problem(), learning_rate=0.1, steps=3, **wish)
+    told = bar.call_args.kwargs
+    taken = bar.return_value.update.call_args_list
+    assert told["total"] == sum(call.args[0] for call in taken) == 3
+    assert told["disable"] is (progress is False)
+    assert told["leave"] is False

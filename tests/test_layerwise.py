@@ -114,3 +114,12 @@ def test_a_layer_is_taken_by_the_cheapest_way_that_is_right_for_it(name):
         sizes = (*sizes, sum(p.numel() for p in module.parameters()))
     layer = _layer(module, torch.Size(shape), pairs)
     assert (layer.kind, layer.sizes, layer.gram) == (kind, sizes, gram)
+
+
+def test_a_chain_is_seen_only_where_structure_is_asked_for():
+    model, x = ntk.MLP(2, 3, seed=0), torch.eye(2)
+    assert make_plan(model, x, x, "full", structured=True).chain
+    plan = make_plan(model, x, x, "full", structured=False)
+    assert plan.chain is None
+    assert plan.layers == {}
+    assert plan.rest.keys() == dict(model.named_parameters()).keys()
