@@ -52,8 +52,8 @@ def train_ensemble(
 ) -> EnsembleHistory:
     """Train E networks in place, each as `gradient_descent` would, in one batch.
 
-    `MLP`s are shared out among the threads, in hand-written steps; other modules take
-    torch.func.vmap.
+    An `MLP` takes hand-written steps, and the threads share the networks out among them; other
+    modules take torch.func.vmap.
 
     Args:
         models: E modules (n, d) → (n, k) or (n,) that differ in their parameters only.
