@@ -26,7 +26,7 @@ class Networks:
         `y` is (n, k); `rate` times the gradient of Σ ½(f(x) − y)² is a step.
         """
         self.layers, self.y, self.rate = list(model.layers), y, rate
-        self.activate, self.differentiate = IN_PLACE[model.activation]
+        self.phi, self.to_slope = IN_PLACE[model.activation]
         self.weights = [state[f"layers.{i}.weight"] for i in range(len(self.layers))]
         self.biases = [state[f"layers.{i}.bias"][:, None] for i in range(len(self.layers))]
         self.count = len(self.weights[0])
@@ -52,7 +52,7 @@ class Networks:
         """Fill z and h, and return the outputs."""
         for i, layer in enumerate(self.layers):
             if i > 0:
-                self.activate(z[i - 1], out=h[i])
+                self.phi(z[i - 1], out=h[i])
             scales = {"alpha": layer.weight_scale, "beta": layer.bias_scale}
             torch.baddbmm(biases[i], h[i], weights[i].mT, **scales, out=z[i])
         return z[-1]
@@ -80,7 +80,7 @@ class Networks:
             scale = layer.weight_scale
             if i > 0:
                 torch.baddbmm(back, delta, weights[i], beta=0, alpha=scale, out=back)
-                self.differentiate(z[i - 1], h[i])
+                self.to_slope(z[i - 1], h[i])
             if layer.in_features < layer.out_features:  # the fast order of a narrow product
                 weights[i].sub_((h[i].mT @ delta).mT, alpha=self.rate * scale)
             else:

@@ -10,7 +10,7 @@ from ntk_helpers import _checks
 from ntk_helpers.networks import MLP, ScaledLinear
 from ntk_helpers.slopes import IN_PLACE
 
-ACTIVATIONS = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu", nn.Identity: "linear"}
+MODULES = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu", nn.Identity: "linear"}
 
 
 class Link(NamedTuple):
@@ -49,8 +49,8 @@ def as_chain(model: nn.Module, *points: Tensor) -> list[Link] | None:
         for name, module in model._modules.items():
             if type(module) is nn.Linear:
                 links.append((name, module, "linear"))
-            elif links and links[-1][2] == "linear" and type(module) in ACTIVATIONS:
-                links[-1] = (*links[-1][:2], ACTIVATIONS[type(module)])
+            elif links and links[-1][2] == "linear" and type(module) in MODULES:
+                links[-1] = (*links[-1][:2], MODULES[type(module)])
             else:
                 return None
     else:
@@ -106,9 +106,9 @@ def differentiate(chain: list[Link], x: Tensor) -> Iterator[tuple[str, Tensor, T
         else:
             z = torch.addmm(bias, h, layer.weight.mT, **scale)
         inputs, h = h, torch.empty_like(z)
-        activate, differentiate = IN_PLACE[activation]
-        activate(z, out=h)
-        differentiate(z, h)
+        phi, to_slope = IN_PLACE[activation]
+        phi(z, out=h)
+        to_slope(z, h)
         passed.append((name, layer.weight, weight_scale, inputs, z))
     _checks.require_outputs(h, len(x))
 

@@ -146,11 +146,13 @@ def lazy_regime(
         ValueError: If shapes or devices do not fit, or a value is out of range.
     """
     parameters = _checks.trainable_parameters(model)
+    _checks.require_rowwise(model)
     _checks.require_tensor("x", x)
     _checks.require_tensor("y", y, ndim=(1, 2))
     _checks.require_same_length(x=x, y=y)
     _checks.require_matching(model, x=x, y=y)
     _checks.require_number("learning_rate", learning_rate, positive=True)
+    _checks.require_choice("loss", loss, ["mean", "sum"])
     if steps is not None:
         _checks.require_integer("steps", steps, at_least=0)
     fit = training._as_shape_of(y)

@@ -331,10 +331,20 @@ def test_no_steps_move_nothing():
     assert found.drift == found.prediction_error == 0
 
 
-def test_a_bad_number_of_steps_is_refused_before_anything_is_computed(monkeypatch):
+@pytest.mark.parametrize(
+    ("make", "options", "error", "message"),
+    [
+        (Exponential, {"steps": 1.5}, TypeError, "steps must be an integer"),
+        (Exponential, {"loss": "total"}, ValueError, "loss must be one of 'mean', 'sum'"),
+        (lambda: nn.BatchNorm1d(2), {}, ValueError, "mixes the rows"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_computed(
+    make, options, error, message, monkeypatch
+):
     monkeypatch.setattr(lazy, "empirical_ntk", None)
-    with pytest.raises(TypeError, match="steps must be an integer"):
-        ntk.lazy_regime(Exponential(), torch.eye(2), torch.ones(2), learning_rate=0.1, steps=1.5)
+    with pytest.raises(error, match=message):
+        ntk.lazy_regime(make(), torch.eye(2), torch.ones(2), learning_rate=0.1, **options)
 
 
 def test_the_run_of_a_copy_is_told_as_it_was_and_shows_no_bar(capsys, monkeypatch):
