@@ -558,3 +558,13 @@ def test_the_fast_path_of_attention_is_left_as_it_was(before):
         assert torch.backends.mha.get_fastpath_enabled() is before
     finally:
         torch.backends.mha.set_fastpath_enabled(usual)
+
+
+def test_a_network_that_amplifies_rounding_has_a_kernel_in_float64_only():
+    model = ntk.MLP(3, 64, depth=3, activation="sin", sigma_w=1e3, seed=0, dtype=torch.float64)
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    by_products = ntk.empirical_ntk(model, x, method="ntvp")
+    by_jacobian = ntk.empirical_ntk(model, x, method="jacobian")
+    assert (by_products - by_jacobian).norm() < 1e-4 * by_jacobian.norm()
+    with pytest.raises(ValueError, match=r"amplifies rounding.*or take float64"):
+        ntk.empirical_ntk(model.float(), x.float(), method="ntvp")

@@ -123,3 +123,48 @@ def test_a_chain_is_seen_only_where_structure_is_asked_for():
     assert plan.chain is None
     assert plan.layers == {}
     assert plan.rest.keys() == dict(model.named_parameters()).keys()
+
+
+class Gained(nn.Module):
+    """A layer whose parameters only autograd understands, and a parameter of no layer."""
+
+    def __init__(self):
+        """Take a normalisation of three features."""
+        super().__init__()
+        self.norm, self.gain = nn.LayerNorm(3), nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return self.norm(x) * self.gain
+
+
+# A model and points → bytes a row; operations a pair of rows, for all outputs and for the trace;
+# operations of the model a row; whether outputs are differentiated at once. Counted by hand: a
+# layer p → q at t places holds h and D, t (p + kq) numbers, or its Jacobian, k (p + 1) q.
+COSTS = {
+    "chain": (  # kept: z and slopes; h and D of 3 → 5 → 2 are 13 + 9
+        *(lambda: ntk.MLP(3, 5, 2, seed=0), torch.ones(2, 3)),
+        *(8 * (14 + 3 * 22), 2 * (23 + 13), 2 * (13 + 9), 2 * (20 + 12), True),
+    ),
+    "one output": (  # 8 + 6
+        *(lambda: ntk.MLP(3, 5, 1, seed=0), torch.ones(2, 3)),
+        *(8 * (12 + 3 * 14), 2 * (8 + 6), 2 * (8 + 6), 2 * (20 + 6), False),
+    ),
+    "convolution": (  # kept: x and h of the second; 4 → 2 at 16 places is a Jacobian, 32 → 3 not
+        *(lambda: nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(32, 3)),),
+        *(torch.ones(2, 1, 5, 5), 8 * (57 + 160 + 2 * 30 + 3 * 41)),
+        *(2 * (90 + 59), 2 * (30 + 41), 2 * (160 + 99), False),
+    ),
+    "the rest": (  # kept once and for each output: x, mean, deviation, and the norm's output
+        *(Gained, torch.eye(3)[:2], 8 * (4 * 8 + 36 + 2 * 18 + 2 * 9 + 2 * 9)),
+        *(2 * (54 + 27), 2 * (18 + 9), 2 * (6 + 3), True),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_the_estimated_costs_are_those_counted_by_hand(name):
+    build, x, row_bytes, full, trace, forward, batched = COSTS[name]
+    for outputs, pair in [("full", full), ("trace", trace)]:
+        plan = make_plan(build(), x.double(), x.double(), outputs, structured=True)
+        found = plan.row_bytes, plan.pair_flops, plan.forward_flops, plan.batched
+        assert found == (row_bytes, pair, forward, batched)
