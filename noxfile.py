@@ -20,7 +20,7 @@ nox.options.sessions = ["tests"]
 @nox.parametrize("torch", list(TORCH), ids=list(TORCH))
 def tests(session: nox.Session, torch: str) -> None:
     """Run every test; text outputs of notebooks are compared with the pinned versions only."""
-    session.install(TORCH[torch], "-e", ".[test]")
+    session.install(TORCH[torch], "pip", "-e", ".[test]")  # uv leaves pip out, which course.py asks
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
