@@ -226,9 +226,8 @@ def require_same_row(alone: Tensor, among: Tensor) -> None:
     tolerance = torch.finfo(alone.dtype).eps ** 0.5 + 0.01 * alone.abs()
     if ((alone - among[:1]).abs() > tolerance).any():
         raise ValueError(
-            "model mixes the rows of a batch, is random, or amplifies rounding: a point has "
-            "another output alone than beside others, so there is no f(x). Call model.eval(), "
-            "normalise over features, or take float64."
+            "model mixes the rows of a batch, is random or amplifies rounding: a point has another "
+            "output alone than beside others. Try model.eval(), LayerNorm, or float64."
         )
 
 

@@ -123,7 +123,8 @@ def status(address: str) -> int:
         with urllib.request.urlopen(address, timeout=5) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code
 
 
 def test_jupyterlab_answers_on_loopback_alone_and_only_with_its_token(monkeypatch, tmp_path):
