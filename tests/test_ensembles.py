@@ -152,16 +152,17 @@ def test_targets_without_an_output_axis_are_taken():
 
 
 class Frozen(nn.Module):
-    """A network with a frozen layer, a buffer and outputs (n,)."""
+    """A network with a frozen layer, two buffers, one of them not saved, and outputs (n,)."""
 
     def __init__(self, seed):  # noqa: D107
         super().__init__()
         self.body = ntk.MLP(2, 8, 4, seed=seed)
         self.body.layers[0].requires_grad_(False)
         self.register_buffer("shift", torch.full((4,), float(seed)))
+        self.register_buffer("gain", torch.full((4,), 1.0 + seed), persistent=False)
 
     def forward(self, x):
-        return (torch.tanh(self.body(x) + self.shift) ** 2).sum(1)
+        return (torch.tanh(self.gain * self.body(x) + self.shift) ** 2).sum(1)
 
 
 def test_any_module_trains_as_the_loop_by_vmap():
@@ -386,6 +387,11 @@ def test_pictures_are_taken_and_targets_of_rank_3_are_refused():
         ntk.train_ensemble(models, x, y[None], learning_rate=0.1, steps=2, **QUIET)
 
 
+def test_a_loss_that_is_large_from_the_start_is_no_divergence():
+    x, y = problem()
+    assert_trains_as_the_loop(networks(), x, 1e5 * y, learning_rate=0.1, steps=3)
+
+
 def test_no_steps_leave_the_networks_as_they_are():
     models, (x, y) = networks(), problem()
     before = [model(x).detach() for model in models]
@@ -394,12 +400,14 @@ def test_no_steps_leave_the_networks_as_they_are():
     torch.testing.assert_close(history.outputs[0], torch.stack(before))
 
 
+@pytest.mark.parametrize("network", [lambda seed: ntk.MLP(2, 16, seed=seed), Frozen])
 @pytest.mark.parametrize("progress", [None, True, False])
-def test_the_bar_of_an_ensemble_is_shown_unless_it_is_turned_off(progress, monkeypatch):
-    bar = MagicMock()
+def test_the_bar_of_an_ensemble_is_shown_unless_it_is_turned_off(progress, network, monkeypatch):
+    bar, (x, y), models = MagicMock(), problem(), [network(seed) for seed in range(3)]
     monkeypatch.setattr("ntk_helpers.ensembles.tqdm", lambda **options: bar(**options))
     wish = {} if progress is None else {"progress": progress}
-    ntk.train_ensemble(networks(), *problem(), learning_rate=0.1, steps=3, **wish)
+    y = y.reshape(models[0](x).shape)
+    ntk.train_ensemble(models, x, y, learning_rate=0.1, steps=3, **wish)
     told = bar.call_args.kwargs
     taken = bar.return_value.update.call_args_list
     assert told["total"] == sum(call.args[0] for call in taken) == 3

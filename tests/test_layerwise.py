@@ -50,6 +50,39 @@ def test_hooks_of_ones_own_that_change_outputs_are_part_of_the_model():
     torch.testing.assert_close(found, kernel_by_loop(model, x, x))
 
 
+class Sine(torch.autograd.Function):
+    """A function of one's own whose derivative branches on values, which vmap cannot do."""
+
+    @staticmethod
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return z.sin()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0].cos() if g.any() else g
+
+
+class Waves(nn.Module):
+    """Two linear layers with such a function between them."""
+
+    def __init__(self, outputs):
+        """Draw the layers."""
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 3), nn.Linear(3, outputs)
+
+    def forward(self, x):
+        return self.last(torch.tanh(Sine.apply(self.first(x))))
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_outputs_are_differentiated_in_turn_where_vmap_cannot_do_it(outputs):
+    model = Waves(outputs).double()
+    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).double()
+    found = ntk.empirical_ntk(model, x, method="layerwise", outputs="full")
+    torch.testing.assert_close(found, kernel_by_loop(model, x, x).reshape(found.shape))
+
+
 def test_a_factor_with_more_positions_than_a_tile_has_rows_is_added_point_by_point():
     draw = {"generator": torch.Generator().manual_seed(0), "dtype": torch.float64}
     h, d = torch.randn(3, 1100, 2, **draw), torch.randn(1, 3, 1100, 2, **draw)

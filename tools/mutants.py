@@ -3,6 +3,7 @@
 import ast
 import copy
 import inspect
+import warnings
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 
@@ -136,7 +137,7 @@ def replace(
         old = closure.__code__
         new = by_place.get((old.co_qualname, old.co_firstlineno), old)
         if new.co_freevars == old.co_freevars:
-            closure.__code__ = new
+            give(closure, new)
 
 
 def nested(compiled: CodeType) -> Iterator[CodeType]:
@@ -155,6 +156,14 @@ def transplant(old: object, new: object) -> bool:
         return False
     if old.__code__.co_freevars != new.__code__.co_freevars:  # as without super()
         return False
-    old.__code__ = new.__code__
+    give(old, new.__code__)
     old.__defaults__, old.__kwdefaults__ = new.__defaults__, new.__kwdefaults__
     return True
+
+
+def give(function: FunctionType, code: CodeType) -> None:
+    """Put `code` into `function`, also where its yield is gone, of which Python 3.14 warns."""
+    with warnings.catch_warnings():
+        text = "Assigning a code object of non-matching type"
+        warnings.filterwarnings("ignore", text, DeprecationWarning)
+        function.__code__ = code
