@@ -42,13 +42,7 @@ def jacobian(model: nn.Module, parameters: dict[str, nn.Parameter], x: Tensor) -
 
 def push_forward(model: nn.Module, parameters: dict, blocks: dict, j: dict, x: Tensor) -> None:
     """Write `J J(x)ᵀ` to the one block, for the Jacobian `j` (n1, k, …) of other points."""
-    theta, (block,) = {name: p.detach() for name, p in parameters.items()}, blocks.values()
-
-    def f(theta):
-        return run(model, x, theta).reshape(len(x), -1)
-
-    with _explaining_vmap(theta):
-        products = vmap(vmap(lambda row: jvp(f, (theta,), (row,))[1]))(j)
+    (block,), products = blocks.values(), _products(model, parameters, j, x)
     groups, _, each = block.shape[:3]
     same = products.diagonal(dim1=1, dim2=3)
     if each == products.shape[1]:
@@ -60,12 +54,21 @@ def push_forward(model: nn.Module, parameters: dict, blocks: dict, j: dict, x: T
 def can_push(model: nn.Module, parameters: dict, x: Tensor) -> bool:
     """Return True if forward mode runs the model, tried on the first point of `x`."""
     try:
-        j = jacobian(model, parameters, x[:1])
-        block = x.new_empty(1, 1, 1, 1, 1, dtype=next(iter(j.values())).dtype)
-        push_forward(model, parameters, {"": block}, j, x[:1])
+        _products(model, parameters, jacobian(model, parameters, x[:1]), x[:1])
     except ValueError:
         return False
     return True
+
+
+def _products(model: nn.Module, parameters: dict, j: dict, x: Tensor) -> Tensor:
+    """Return `J J(x)ᵀ` (n1, k, n2, k): forward mode along each row of `j` (n1, k, …)."""
+    theta = {name: p.detach() for name, p in parameters.items()}
+
+    def f(theta):
+        return run(model, x, theta).reshape(len(x), -1)
+
+    with _explaining_vmap(theta):
+        return vmap(vmap(lambda row: jvp(f, (theta,), (row,))[1]))(j)
 
 
 @contextmanager
