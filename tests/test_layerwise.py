@@ -187,6 +187,11 @@ COSTS = {
         *(torch.ones(2, 1, 5, 5), 8 * (57 + 160 + 2 * 30 + 3 * 41)),
         *(2 * (90 + 59), 2 * (30 + 41), 2 * (160 + 99), False),
     ),
+    "positions": (  # kept: x; 8 → 9 at two places, 18 outputs: h and D apart
+        *(lambda: nn.Sequential(nn.Linear(8, 9), nn.Flatten()), torch.ones(2, 2, 8)),
+        *(8 * (16 + 3 * 2 * (8 + 18 * 9)), 2 * 4 * (8 + 324 * 9), 2 * 4 * (8 + 18 * 9)),
+        *(2 * 2 * 81, True),
+    ),
     "the rest": (  # kept once and for each output: x, mean, deviation, and the norm's output
         *(Gained, torch.eye(3)[:2], 8 * (4 * 8 + 36 + 2 * 18 + 2 * 9 + 2 * 9)),
         *(2 * (54 + 27), 2 * (18 + 9), 2 * (6 + 3), True),
