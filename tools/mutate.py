@@ -201,7 +201,9 @@ def report(line: str) -> None:
 def judged(module: str) -> set[tuple[str, str]]:
     """Return (line, what changes) of the mutants of `module` that change nothing a test can see."""
     rows = JUDGED.read_text(encoding="utf-8").splitlines()
-    mine = (row.split(" | ", 1)[1].rsplit(" | ", 2) for row in rows if row.startswith(f"{module} |"))
+    mine = (
+        row.split(" | ", 1)[1].rsplit(" | ", 2) for row in rows if row.startswith(f"{module} |")
+    )
     return {(line, change) for line, change, _ in mine}
 
 
