@@ -269,16 +269,18 @@ def call(command, variables=None):
         command: Program and arguments, strings or paths.
         variables: Its environment variables; None for those of this process.
     """
-    process = subprocess.Popen([str(part) for part in command], cwd=str(HERE), env=variables)
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is signal.default_int_handler:  # the child gets it as well, and JupyterLab asks first
+        signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                pass  # the child got it as well, and closes in its own way: JupyterLab asks first
+        process = subprocess.Popen([str(part) for part in command], cwd=str(HERE), env=variables)
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
     finally:
-        if process.poll() is None:
-            process.terminate()
+        signal.signal(signal.SIGINT, usual)
 
 
 if __name__ == "__main__":

@@ -375,6 +375,23 @@ def test_call_hands_on_the_exit_code(folder):
     assert course.call([sys.executable, "-c", "raise SystemExit(5)"]) == 5
 
 
+def test_an_interrupt_while_the_child_starts_is_left_to_the_child(folder, monkeypatch):
+    start = subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        process = start(*arguments, **options)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(course.subprocess, "Popen", interrupted)
+    try:
+        assert course.call([sys.executable, "-c", "raise SystemExit(5)"]) == 5
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
 CALLER = """
 import course, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
