@@ -183,18 +183,9 @@ def test_one_point_of_one_output_may_be_flat():
     assert _train(model, x[:1], y[:1, 0], steps=1).outputs.shape == (2, 1)
 
 
-@pytest.mark.parametrize(
-    "record_at",
-    [
-        [7, 3, 3],
-        {3, 7},
-        (k for k in (3, 7)),
-        np.array([3, 7]),
-        torch.tensor([3, 7]),
-    ],
-)
-def test_records_are_the_steps_asked_for_with_the_first_and_the_last(record_at):
-    history = _train(*_problem(), steps=10, record_at=record_at)
+@pytest.mark.parametrize("kind", [list, set, iter, np.array, torch.tensor])
+def test_records_are_the_steps_asked_for_with_the_first_and_the_last(kind):
+    history = _train(*_problem(), steps=10, record_at=kind([7, 3, 3]))
     assert history.step.tolist() == [0, 3, 7, 10]
     assert not history.step.is_floating_point()
     torch.testing.assert_close(history.time, 0.1 * torch.tensor([0.0, 3, 7, 10]))
