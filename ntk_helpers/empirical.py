@@ -36,7 +36,8 @@ def empirical_ntk(
 
     It takes every module that is called once and alone uses its parameters: nn.Linear, nn.Conv2d,
     normalisations, your own. What it cannot take (layers called twice, tied weights, parameters
-    used outside their module) it leaves to "jacobian", which contracts J, point by point.
+    used outside their module) it leaves to "jacobian", which contracts J, point by point: by vmap,
+    or by a loop where vmap fails (branches on values, recurrent layers) or errs (nn.PReLU).
     "ntvp" pushes each row of J forward through the model. "auto" takes the cheapest by estimate.
 
     Memory: about 512 MB beyond the result, or what one point needs; more points are cut in chunks.
@@ -122,14 +123,16 @@ def _kernels(
     plan = make_plan(model, x1, x2, outputs, structured=method in {"auto", "layerwise"})
     k, row_bytes = plan.value.shape[1], plan.row_bytes
     if method == "auto":
-        push = 4 * k * plan.forward_flops < plan.pair_flops and can_push(model, parameters, x1)
+        push = 4 * k * plan.forward_flops < plan.pair_flops and can_push(
+            model, parameters, x1, plan.value
+        )
         method = "ntvp" if push else "layerwise"
     if method == "ntvp":
         row_bytes = 4 * k * sum(p.nbytes for p in parameters.values())
     rows = chunk_size or max(1, WORKING_SET // row_bytes)
 
     def factors(x):
-        rest = jacobian(model, plan.rest, x).items()
+        rest = jacobian(model, plan.rest, x, plan.value).items()
         return [
             *layer_factors(model, plan, x),
             *(Factor(_owner(n), None, j.flatten(2).transpose(0, 1)[:, :, None]) for n, j in rest),
@@ -145,7 +148,7 @@ def _kernels(
     kernels = {name: _zeros(shape, plan.value) for name in names}
     if method == "ntvp":
         kernels = {"": _zeros(shape, plan.value)}
-        left = partial(jacobian, model, parameters)
+        left = partial(jacobian, model, parameters, value=plan.value)
         push = partial(push_forward, model, parameters)
         _fill(kernels, x1, x2, symmetric, rows, left, lambda x: x, push)
     else:

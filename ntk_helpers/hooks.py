@@ -85,19 +85,30 @@ def _uses(root, stop=None) -> Counter:
     return uses
 
 
-def standing_alone(modules: dict[str, nn.Module], calls: dict, f: Tensor) -> dict[str, nn.Module]:
+def standing_alone(
+    modules: dict[str, nn.Module], calls: dict, among: dict, f: Tensor
+) -> dict[str, nn.Module]:
     """Return those of `modules` called once, on one row, that alone use their own parameters.
 
-    The parameters of such a module act on the outputs `f` (1, k) through its output only.
+    The parameters of such a module act on the outputs `f` (1, k) through its output only. `calls`
+    were recorded on one point, `among` with that point between two others: it has to stay there.
     """
     used = _uses(f.grad_fn)
 
     def alone(name, module):
-        if len(calls[name]) != 1 or calls[name][0] is None:
+        if not len(calls[name]) == len(among[name]) == 1 or None in calls[name] + among[name]:
             return False
-        ((h, version, shape, edge),) = calls[name]
+        ((h, version, shape, edge),), ((rows, *_),) = calls[name], among[name]
         inside, mine = _uses(edge.node, h.grad_fn), set(map(id, own(module).values()))
         whole = set(inside) <= mine and all(inside[p] == used[p] for p in mine)
-        return whole and h.shape[:1] == shape[:1] == (1,) and h._version == version
+        single = h.shape[:1] == shape[:1] == (1,) and h._version == version
+        stays = rows.shape == (3, *h.shape[1:]) and close(rows[1:2].to(f), h.to(f))
+        return whole and single and stays
 
     return {name: module for name, module in modules.items() if alone(name, module)}
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    """Return whether `a` and `b` differ by no more than rounding."""
+    tolerance = torch.finfo(a.dtype).eps ** 0.5
+    return bool((a - b).norm() <= tolerance * (a.norm() + b.norm()))

@@ -45,7 +45,9 @@ def infinite_kernels(
     """Return NNGP and NTK of the infinitely wide `MLP` of these settings (NTK parameterisation).
 
     The work is done in float64 (on the CPU where a device has none), so that float32 inputs lose
-    nothing between the layers. Points closer than 3e-7 of their length count as equal.
+    nothing between the layers. Points count as parallel where the vectors (σ_w x / √d, σ_b) differ
+    in direction by less than 3e-7: nearly equal ones, and with large inputs also x and 2x. With erf
+    and one input that costs 5e-5 of the kernel at x = 10⁶ and 18 % at 10⁷.
 
     Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, theorem 1; Lee et al. 2019,
     arXiv:1902.06720, appendix E.
@@ -192,8 +194,9 @@ def _erfs_of_tanh() -> tuple[Tensor, Tensor]:
 
     Source: Andrews & Mallows 1974, "Scale mixtures of normal distributions", section 3.
     """
-    v = torch.linspace(math.log(0.17), math.log(4.2), NODES, dtype=torch.float64).exp()
-    n = torch.arange(1, 60, dtype=torch.float64)[:, None]
+    exact = {"dtype": torch.float64, "device": "cpu"}
+    v = torch.linspace(math.log(0.17), math.log(4.2), NODES, **exact).exp()
+    n = torch.arange(1, 60, **exact)[:, None]
     density = 8 * v * ((-1) ** (n + 1) * n**2 * torch.exp(-2 * (n * v) ** 2)).sum(0)
     weights = density * v
     return 0.5**0.5 / v, weights / weights.sum()

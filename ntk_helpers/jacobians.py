@@ -1,43 +1,91 @@
 """Jacobians of a whole model by torch.func: reverse mode, and forward mode along their rows."""
 
+import threading
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
-from torch.func import jacrev, jvp, vmap
+from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ntk_helpers.hooks import run
+from ntk_helpers.hooks import close, run
+
+ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
     """Run attention as matrix products, which vmap and forward mode can differentiate, quietly.
 
+    Without autocast; and one thread at a time, since what is set here is set for all.
+
     Yields:
         Nothing.
     """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "There is a performance drop")
+    full = [torch.autocast(device, enabled=False) for device in ("cpu", "cuda")]
+    with ONE_AT_A_TIME, sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings(), full[0], full[1]:
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
             yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def jacobian(model: nn.Module, parameters: dict[str, nn.Parameter], x: Tensor) -> dict:
-    """Return ∂f/∂θ (n, k, …) for each θ of `parameters`, by reverse mode, point by point."""
+def jacobian(model: nn.Module, parameters: dict[str, Tensor], x: Tensor, value: Tensor) -> dict:
+    """Return ∂f/∂θ (n, k, …) for each θ of `parameters`, point by point; `value` is an f (1, k)."""
+    k = value.shape[1]
+    basis = torch.eye(k, dtype=value.dtype, device=value.device)[:, None].expand(k, len(x), k)
+    return pull_back(model, parameters, x, basis) if parameters else {}
+
+
+def pull_back(module: nn.Module, parameters: dict[str, Tensor], x: Tensor, d: Tensor) -> dict:
+    """Return D ∂z/∂θ (n, k, …) for each θ of `parameters`, where z = module(x), point by point.
+
+    vmap does it; or a loop, where vmap fails, as with branches on values and recurrent layers, or
+    does not give what a plain backward pass gives at the first point, as with torch's PReLU.
+
+    Args:
+        module: A module that takes a tensor to a tensor.
+        parameters: Those of its parameters that are asked for.
+        x: (n, …) points.
+        d: (k, n, …) the factors D for each of k outputs.
+    """
     theta = {name: p.detach() for name, p in parameters.items()}
 
-    def f(theta, point):
-        return run(model, point[None], theta).reshape(-1)
+    def row(point, pulls):
+        _, back = vjp(lambda t: run(module, point[None], t).reshape(pulls.shape[1:]), theta)
+        return vmap(lambda pull: back(pull)[0])(pulls)
 
-    with _explaining_vmap(theta):
-        return vmap(jacrev(f), in_dims=(None, 0))(theta, x) if theta else {}
+    with suppress(RuntimeError):
+        found = vmap(row, in_dims=(0, 1))(x, d)
+        mix = torch.linspace(1, 2, len(d), dtype=d.dtype, device=d.device)
+        plain = _backward(module, theta, x[0], torch.tensordot(mix, d[:, 0], 1)[None])
+        if all(
+            close(torch.tensordot(mix, found[name][0], 1), one[0]) for name, one in plain.items()
+        ):
+            return found
+    try:
+        rows = [_backward(module, theta, point, d[:, a]) for a, point in enumerate(x)]
+    except RuntimeError as error:
+        raise ValueError(
+            f"torch cannot differentiate {type(module).__name__} in {', '.join(theta)}: {error}\n"
+            f"Take writes in place out of its forward."
+        ) from error
+    return {name: torch.stack([row[name] for row in rows]) for name in theta}
+
+
+@torch.enable_grad()
+def _backward(module: nn.Module, theta: dict, point: Tensor, pulls: Tensor) -> dict:
+    """Return (k, …) for each θ, one plain backward pass for each of the k `pulls` on z."""
+    leaves = {name: p.clone().requires_grad_() for name, p in theta.items()}
+    z = run(module, point[None], leaves).reshape(pulls.shape[1:])
+    options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+    turns = [torch.autograd.grad(z, leaves.values(), pull, **options) for pull in pulls]
+    return dict(zip(theta, map(torch.stack, zip(*turns, strict=True)), strict=True))
 
 
 def push_forward(model: nn.Module, parameters: dict, blocks: dict, j: dict, x: Tensor) -> None:
@@ -51,10 +99,10 @@ def push_forward(model: nn.Module, parameters: dict, blocks: dict, j: dict, x: T
         block[:, :, 0, :, 0] = same.permute(2, 0, 1) if groups > 1 else same.sum(2)
 
 
-def can_push(model: nn.Module, parameters: dict, x: Tensor) -> bool:
+def can_push(model: nn.Module, parameters: dict, x: Tensor, value: Tensor) -> bool:
     """Return True if forward mode runs the model, tried on the first point of `x`."""
     try:
-        _products(model, parameters, jacobian(model, parameters, x[:1]), x[:1])
+        _products(model, parameters, jacobian(model, parameters, x[:1], value), x[:1])
     except ValueError:
         return False
     return True
@@ -67,23 +115,10 @@ def _products(model: nn.Module, parameters: dict, j: dict, x: Tensor) -> Tensor:
     def f(theta):
         return run(model, x, theta).reshape(len(x), -1)
 
-    with _explaining_vmap(theta):
-        return vmap(vmap(lambda row: jvp(f, (theta,), (row,))[1]))(j)
-
-
-@contextmanager
-def _explaining_vmap(names: Iterable[str]) -> Iterator[None]:
-    """Say how to mend a model that torch.func.vmap cannot run.
-
-    Yields:
-        Nothing.
-    """
     try:
-        yield
+        return vmap(vmap(lambda row: jvp(f, (theta,), (row,))[1]))(j)
     except RuntimeError as error:
         raise ValueError(
-            f"torch.func.vmap, which differentiates {', '.join(names)} point by point, cannot run "
-            f"this model: {error}\nTake in-place writes, .item() and branches on values out of its "
-            f"forward; or hold these parameters in layers that are called once, which "
-            f"method='layerwise' takes without vmap."
+            f"torch's forward mode, which method='ntvp' needs, cannot run this model: {error}\n"
+            f"Use method='auto'."
         ) from error

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.func import vjp, vmap
 from torch.nn.functional import unfold
 
 from ntk_helpers import _checks
 from ntk_helpers.chains import Link, as_chain, differentiate, scales
-from ntk_helpers.hooks import evaluate, own, recording, run, standing_alone
+from ntk_helpers.hooks import evaluate, own, recording, standing_alone
+from ntk_helpers.jacobians import pull_back
 from ntk_helpers.networks import ScaledLinear
 
 
@@ -57,8 +57,7 @@ class Plan(NamedTuple):
         chain: The links of a model that is a chain of linear layers and activations, else None.
         layers: Layers taken by structured derivatives, by name.
         rest: Parameters taken by their Jacobian, by name.
-        point: The first point, alone.
-        value: (1, k) outputs at it; of a chain, only their shape.
+        value: (1, k) outputs at the first point; of a chain, only their shape.
         row_bytes: Estimate of the memory that a row of both sides of a block of the kernel needs.
         pair_flops: Operations to contract one pair of rows.
         forward_flops: Operations of the model on one row.
@@ -69,7 +68,6 @@ class Plan(NamedTuple):
     chain: list[Link] | None
     layers: dict[str, Layer]
     rest: dict[str, nn.Parameter]
-    point: Tensor
     value: Tensor
     row_bytes: int
     pair_flops: int
@@ -86,6 +84,7 @@ def _layer(module: nn.Module, shape: torch.Size, pairs: int) -> Layer:
         kind, p, q = "linear", module.in_features, module.out_features
     elif (
         (affine and forward is nn.Conv2d.forward and len(shape) == 4 and module.groups == 1)
+        and type(module)._conv_forward is nn.Conv2d._conv_forward
         and module.padding_mode == "zeros"
         and not isinstance(module.padding, str)
     ):
@@ -105,7 +104,7 @@ def make_plan(model: nn.Module, x: Tensor, x2: Tensor, outputs: str, *, structur
         ValueError: If the tensor is not (n, k) or (n,), not finite, or depends on no parameter.
     """
     chain = as_chain(model, x, x2) if structured else None
-    f, taken, saved = _at_sight(chain, x) if chain else _by_first_point(model, x, structured)
+    f, taken, saved = _at_sight(chain, x) if chain else _by_first_point(model, x, x2, structured)
     k = f.shape[1]
     pairs = k * k if outputs == "full" else k
 
@@ -124,7 +123,7 @@ def make_plan(model: nn.Module, x: Tensor, x2: Tensor, outputs: str, *, structur
         forward += 2 * t * size
     row_bytes = (1 + k * bool(rest)) * saved + f.element_size() * (made + 2 * held)
     batched = k > 1 and not any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
-    return Plan(chain, layers, rest, x[:1], f, row_bytes, flops, forward, batched)
+    return Plan(chain, layers, rest, f, row_bytes, flops, forward, batched)
 
 
 def _at_sight(chain: list[Link], x: Tensor) -> tuple[Tensor, dict, int]:
@@ -139,8 +138,10 @@ def _at_sight(chain: list[Link], x: Tensor) -> tuple[Tensor, dict, int]:
 
 
 @torch.enable_grad()
-def _by_first_point(model: nn.Module, x: Tensor, structured: bool) -> tuple[Tensor, dict, int]:
-    """Run the model on the first point of `x`.
+def _by_first_point(
+    model: nn.Module, x: Tensor, x2: Tensor, structured: bool
+) -> tuple[Tensor, dict, int]:
+    """Run the model on the first point of `x`, alone and between two others.
 
     Returns:
         The outputs (1, k); by name the modules to take, with the shapes of their outputs; and the
@@ -156,12 +157,13 @@ def _by_first_point(model: nn.Module, x: Tensor, structured: bool) -> tuple[Tens
     with recording(modules) as calls, saved_tensors_hooks(weigh, lambda tensor: tensor):
         f = evaluate(model, x[:1])
     _checks.require_attached(f)
+    other = x2[-1:] if x2.shape[1:] == x.shape[1:] else x[-1:]
+    with recording(modules) as among:
+        _checks.require_same_row(f, evaluate(model, torch.cat([other, x[:1], other]))[1:2])
     taken = {
         name: (module, calls[name][0].shape)
-        for name, module in standing_alone(modules, calls, f).items()
+        for name, module in standing_alone(modules, calls, among, f).items()
     }
-    if not taken:
-        _checks.require_same_row(f, evaluate(model, x[:2]))
     return f.detach(), taken, sum(saved.values())
 
 
@@ -182,8 +184,6 @@ def _differentiate(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[tuple[st
                 f"layer {name!r} is called otherwise for {len(x)} points than for one: the model "
                 f"takes another path for other inputs. Use method='jacobian'."
             )
-    if torch.equal(x[:1], plan.point):
-        _checks.require_same_row(plan.value, f)
     edges, k = [seen[0].edge for seen in calls.values()], f.shape[1]
     basis = torch.eye(k, dtype=f.dtype, device=f.device)[:, None].expand(k, len(x), k)
     d = None
@@ -195,21 +195,6 @@ def _differentiate(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[tuple[st
         d = [g[0][None] if k == 1 else torch.stack(g) for g in zip(*turns, strict=True)]
     for (name, seen), g in zip(calls.items(), d, strict=True):
         yield name, seen[0].h.detach(), g
-
-
-def _pull_back(module: nn.Module, h: Tensor, d: Tensor) -> Iterator[Tensor]:
-    """Apply the chain rule inside of a module that only automatic differentiation knows.
-
-    Yields:
-        D ∂z/∂θ (n, k, …) for each parameter θ that `module` holds itself.
-    """
-    theta = {name: p.detach() for name, p in own(module).items()}
-
-    def row(point, cotangents):
-        _, back = vjp(lambda t: run(module, point[None], t)[0], theta)
-        return vmap(lambda cotangent: back(cotangent)[0])(cotangents)
-
-    yield from vmap(row, in_dims=(0, 1))(h, d).values()
 
 
 def layer_factors(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[Factor]:
@@ -231,7 +216,7 @@ def layer_factors(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[Factor]:
         module, kind, (t, p, q), gram = plan.layers[name]
         mine, (k, n) = own(module), d.shape[:2]
         if kind == "other":
-            for leaf in _pull_back(module, h, d):
+            for leaf in pull_back(module, mine, h, d).values():
                 yield Factor(name, None, leaf.reshape(n, k, 1, -1).transpose(0, 1))
             continue
         if kind == "conv":

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import textwrap
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -187,6 +189,40 @@ def parametrised():
     return model
 
 
+class Standardised(nn.Conv2d):
+    """A convolution that takes the mean off its weights: forward is that of nn.Conv2d."""
+
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight - weight.mean((1, 2, 3), keepdim=True), bias)
+
+
+class Sorts(nn.Module):
+    """Two layers that see the rows in another order, as those of packed sequences."""
+
+    def __init__(self):
+        """Draw the layers."""
+        super().__init__()
+        self.layer, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        """Return (n, 2)."""
+        order = x[:, 0].argsort()
+        return self.head(torch.tanh(self.layer(x[order])))[order.argsort()]
+
+
+class Recurrent(nn.Module):
+    """A recurrent network, read off its last step."""
+
+    def __init__(self, kind):
+        """Draw the layers."""
+        super().__init__()
+        self.cells, self.head = kind(3, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x):
+        """Return (n, 2) for (n, steps, 3)."""
+        return self.head(self.cells(x)[0][:, -1])
+
+
 MODELS = {
     "mlp": (lambda: ntk.MLP(3, 7, 2, depth=2, seed=0), (3,)),
     "standard mlp": (lambda: ntk.MLP(3, 7, depth=2, parameterization="standard", seed=0), (3,)),
@@ -209,6 +245,12 @@ MODELS = {
         (3, 4),
     ),
     "odd cnn": (odd_cnn, (2, 9, 9)),
+    "standardised": (
+        lambda: nn.Sequential(Standardised(2, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 2)),
+        (2, 4, 4),
+    ),
+    "sorts": (Sorts, (3,)),
+    "prelu": (lambda: nn.Sequential(nn.Linear(3, 4), nn.PReLU(4), nn.Linear(4, 2)), (3,)),
     "batch norm": (lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval(), (3,)),
     "parametrised": (parametrised, (3,)),
     "embedding": (lambda: nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2)), None),
@@ -234,6 +276,27 @@ def test_every_method_equals_the_double_loop(name):
             got = ntk.empirical_ntk(model, x1, x2, outputs=outputs, method=method)
             assert_same(got, select(wanted, outputs))
         assert_same(ntk.empirical_ntk(model, x1, method=method), square)
+
+
+LOOPED = {
+    # torch.func.vmap takes sums over the batch for derivatives in a PReLU, if the sizes agree
+    "prelu": (lambda: nn.Sequential(nn.Linear(3, 2), nn.PReLU(), nn.Linear(2, 2)), (3,)),
+    "prelu, one output": (lambda: nn.Sequential(nn.PReLU(), nn.Linear(3, 1)), (3,)),
+    "gru": (lambda: Recurrent(nn.GRU), (5, 3)),
+    "lstm": (lambda: Recurrent(nn.LSTM), (5, 3)),
+    "cell": (lambda: nn.Sequential(nn.GRUCell(3, 4), nn.Linear(4, 2)), (3,)),
+    "branch": (lambda: Returns(branch), (3,)),
+    "branch inside": (lambda: nn.Sequential(Returns(branch), nn.Tanh(), nn.Linear(2, 2)), (3,)),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", LOOPED)
+def test_what_vmap_cannot_do_or_gets_wrong_is_done_in_a_loop(name, method):
+    torch.manual_seed(0)
+    build, shape = LOOPED[name]
+    model, x1, x2 = build(), torch.randn(2, *shape), torch.randn(3, *shape)
+    assert_same(ntk.empirical_ntk(model, x1, x2, method=method), kernel_by_loop(model, x1, x2))
 
 
 @pytest.mark.parametrize("outputs", OUTPUTS)
@@ -358,7 +421,7 @@ def test_auto_pushes_forward_where_many_outputs_make_contraction_dear(monkeypatc
 def test_auto_does_without_forward_mode_where_a_model_has_none():
     model = nn.utils.parametrizations.weight_norm(nn.Linear(3, 8))
     x = torch.randn(3, 3)
-    with pytest.raises(ValueError, match="forward AD"):
+    with pytest.raises(ValueError, match=r"forward AD[^$]*\nUse method='auto'"):
         ntk.empirical_ntk(model, x, method="ntvp")
     assert_same(ntk.empirical_ntk(model, x), kernel_by_loop(model, x, x))
 
@@ -466,8 +529,8 @@ class Returns(nn.Module):
 
 
 def branch(z):
-    """Return another function for positive sums: control flow on values."""
-    return z * 2 if z[0, 0] > 0 else z
+    """Return another function for each sign of the first entry: control flow on values."""
+    return torch.stack([row * 2 if row[0] > 0 else row for row in z])
 
 
 def nan_later(z):
@@ -476,6 +539,7 @@ def nan_later(z):
 
 
 LINE = nn.Linear(3, 1)
+MIXES = ({}, ValueError, "another output alone than")
 REFUSALS = {
     "no module": (abs, {}, TypeError, "model must be a torch.nn.Module; got builtin"),
     "no parameter": (nn.Tanh(), {}, ValueError, "no trainable parameter"),
@@ -491,19 +555,17 @@ REFUSALS = {
     "device": (LINE, {"x2": torch.ones(1, 3, device="meta")}, ValueError, "x2 is on meta"),
     "batch norm": (nn.BatchNorm1d(3), {}, ValueError, "mixes the rows of a batch"),
     "dropout": (nn.Sequential(LINE, nn.Dropout()), {}, ValueError, "it is random"),
-    "mixes": (Returns(lambda z: z - z.mean(0)), {}, ValueError, "another output alone than"),
-    "counts": (
-        *(Returns(lambda z: z / (1 + len(z))), {"method": "jacobian"}),
-        *(ValueError, "another output alone than"),
-    ),
+    "mixes": (Returns(lambda z: z - z.mean(0)), *MIXES),
+    "counts": (Returns(lambda z: z / (1 + len(z))), {"method": "jacobian"}, *MIXES[1:]),
     "tuple": (Returns(lambda z: (z, z)), {}, TypeError, "must return one tensor, .* got tuple"),
     "three axes": (Returns(lambda z: z[:, None]), {}, ValueError, r"got shape \(1, 1, 2\)"),
     "one number": (Returns(torch.sum), {}, ValueError, r"n = 1 point\(s\); got shape \(\)"),
     "nan outputs": (Returns(lambda z: z * torch.nan), {}, ValueError, "values that are NaN"),
     "nan kernel": (Returns(nan_later), {}, ValueError, "a derivative is infinite"),
     "detached": (Returns(torch.detach), {}, ValueError, "does not depend on its trainable param"),
-    "branch": (Returns(branch), {"method": "jacobian"}, ValueError, "vmap, .* cannot run this"),
-    "branch, ntvp": (Returns(branch), {"method": "ntvp"}, ValueError, "branches on values out"),
+    "sums up": (Returns(lambda z: z.cumsum(0)), *MIXES),
+    "sums down": (Returns(lambda z: z.flip(0).cumsum(0).flip(0)), *MIXES),
+    "mixes, ntvp": (Returns(lambda z: z - z.mean(0)), {"method": "ntvp"}, *MIXES[1:]),
     "overwritten": (Overwrites(), {}, ValueError, "modified by an inplace operation"),
     "too large": (nn.Linear(1, 1), {"x1": torch.ones(4_000_000, 1)}, MemoryError, "64,000.0 GB"),
 }
@@ -527,7 +589,7 @@ def test_a_layer_called_only_for_some_batches_is_refused():
             self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 2)
 
         def forward(self, x):
-            return self.a(x) + (self.b(x) if len(x) == 1 else 0)
+            return self.a(x) + (self.b(x) if len(x) < 4 else 0)
 
     with pytest.raises(ValueError, match="layer 'b' is called otherwise for 4 points than for one"):
         ntk.empirical_ntk(Sometimes(), torch.randn(4, 3), method="layerwise")
@@ -558,6 +620,26 @@ def test_the_fast_path_of_attention_is_left_as_it_was(before):
         assert torch.backends.mha.get_fastpath_enabled() is before
     finally:
         torch.backends.mha.set_fastpath_enabled(usual)
+
+
+def test_threads_take_turns():
+    fast, filters = torch.backends.mha.get_fastpath_enabled(), len(warnings.filters)
+    model, x = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2)), torch.randn(4, 3)
+    wanted = ntk.empirical_ntk(model, x)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: ntk.empirical_ntk(model, x), range(40)))
+    assert all(torch.equal(kernel, wanted) for kernel in found)
+    assert torch.backends.mha.get_fastpath_enabled() is fast
+    assert len(warnings.filters) == filters
+
+
+@pytest.mark.parametrize("name", ["mlp", "squeeze"])
+def test_autocast_does_not_reach_the_kernel(name):
+    model, x, _ = make(name)
+    model, x = model.float(), x.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ntk.empirical_ntk(model, x)
+    assert torch.equal(found, ntk.empirical_ntk(model, x))
 
 
 def test_a_network_that_amplifies_rounding_has_a_kernel_in_float64_only():

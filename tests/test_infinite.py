@@ -175,6 +175,13 @@ def test_kernels_do_not_depend_on_the_basis_of_the_inputs():
         torch.testing.assert_close(rotated, plain)
 
 
+def test_a_default_device_leaves_the_nodes_of_tanh_on_the_cpu():
+    infinite._erfs_of_tanh.cache_clear()
+    with torch.device("meta"):
+        ntk.infinite_kernels(torch.ones(2, 2, device="cpu"), activation="tanh")
+    assert {t.device.type for t in infinite._erfs_of_tanh()} == {"cpu"}
+
+
 def test_tanh_is_the_sum_of_erfs_that_its_kernel_is_made_of():
     a, p = infinite._erfs_of_tanh()
     z = torch.linspace(-30, 30, 3001)[:, None]

@@ -30,7 +30,7 @@ COMPUTE = {
     "hooks": set(),
     "slopes": set(),
     "chains": {"networks", "slopes"},
-    "layerwise": {"chains", "hooks", "networks"},
+    "layerwise": {"chains", "hooks", "jacobians", "networks"},
     "jacobians": {"hooks"},
     "grams": {"layerwise"},
     "empirical": {"grams", "jacobians", "layerwise"},
