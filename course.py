@@ -1,6 +1,7 @@
-"""Set up the course and use it, on a machine that has nothing but Python 3.11 or newer.
+"""Set up the course and use it, on a machine that has nothing but Python 3.11, 3.12, 3.13 or 3.14.
 
   python course.py lab                      open the lessons in JupyterLab, notebook 00 first
+  python course.py check                    say whether this machine is ready, or what to mend
   python course.py test                     run every test, the notebooks included
   python course.py run [NOTEBOOK ...]       execute notebooks in place; all, if none is named
   python course.py bench [NAME ...]         run the scripts of benchmarks/; all, if none is named
@@ -32,14 +33,19 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 WHEELS = HERE / "wheels"
 STAMP = VENV / ".course-installed"
-OLDEST_PYTHON = (3, 11)
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)  # for which all pinned packages have builds
 GIGABYTES_NEEDED = 2.5  # the environment, and what pip unpacks on the way, with torch for the CPU
+LARGE_TORCH = (
+    "(and 8 GB with the PyTorch for NVIDIA GPUs, which pip takes on Linux unless told otherwise: "
+    "CONTRIBUTING.md says how)"
+)
+FOREIGN = ("PYTHONPATH", "PYTHONHOME", "JUPYTER_PATH", "JUPYTER_PREFER_ENV_PATH")
 FIRST_LESSON = "notebooks/00_start_here.ipynb"
 
 
 def main(arguments):
     """Do what the command line asks and return the exit code."""
-    verbs = {"lab": lab, "test": test, "run": run, "bench": bench, "stamp": stamp}
+    verbs = {"lab": lab, "check": check, "test": test, "run": run, "bench": bench, "stamp": stamp}
     verbs.update({"site": site, "handout": handout, "slides": slides, "bundle": bundle})
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(__doc__.strip())
@@ -48,6 +54,8 @@ def main(arguments):
     if verb not in verbs:
         sys.exit(f"There is no verb {verb!r}: choose one of {', '.join(verbs)}, or see --help.")
     require_python(sys.version_info)
+    for stream in (sys.stdout, sys.stderr):  # a path may hold letters that they do not know
+        stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `call` ends its child, too
     try:
         return verbs[verb](arguments[1:])
@@ -68,13 +76,16 @@ def lab(arguments):
     return call([environment(), "-m", "jupyterlab", *options, *arguments])
 
 
+def check(arguments):
+    """Report whether this machine can run the course."""
+    return call([environment(), "-m", "ntk_helpers", *arguments])
+
+
 def test(arguments):
     """Run pytest over package, notebooks and repository."""
     # Several kernels share the cores, and the matrices are small: more threads only get in the way.
-    variables = dict(os.environ)
-    variables.setdefault("OMP_NUM_THREADS", "1")
     workers = ["-n", "auto", "--maxprocesses", "4"]
-    return call([environment(), "-m", "pytest", *workers, *arguments], variables)
+    return call([environment(), "-m", "pytest", *workers, *arguments], OMP_NUM_THREADS="1")
 
 
 def run(arguments):
@@ -134,10 +145,10 @@ def environment(*extras):
     """
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamps = [STAMP] + [STAMP.with_name(STAMP.name + "-" + extra) for extra in extras]
-    if python.exists() and all(s.is_file() and s.read_text() == fingerprint() for s in stamps):
-        return python
     if VENV.exists():
         require_working(python)
+        if all(s.is_file() and s.read_text() == fingerprint() for s in stamps):
+            return python
     else:
         require_space()
         make_venv()
@@ -153,13 +164,19 @@ def fingerprint():
 
     with open(HERE / "pyproject.toml", "rb") as file:
         settings = tomllib.load(file)
+    made_with = VENV / "pyvenv.cfg"  # names the Python; conda makes none
     parts = [
         repr([settings["build-system"], settings["project"]]),
         (HERE / "constraints.txt").read_text(encoding="utf-8"),
-        (VENV / "pyvenv.cfg").read_text(encoding="utf-8"),  # names the Python it was made with
-        str(HERE),  # a folder that moved has to be linked again
+        made_with.read_text(encoding="utf-8") if made_with.is_file() else "",
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def own_variables(**defaults):
+    """Return the environment variables, with `defaults` and without other homes of packages."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return {**defaults, **kept}
 
 
 def make_venv():
@@ -176,8 +193,9 @@ def make_venv():
     command = [sys.executable, "-m", "venv", str(VENV)]
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
-        )
+            command, env=own_variables(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            errors="replace",
+        )  # fmt: skip
     except BaseException:
         shutil.rmtree(str(VENV), ignore_errors=True)
         raise
@@ -192,17 +210,34 @@ def install(python, *extras):
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
     if WHEELS.is_dir():
         command += ["--no-index", "--find-links", "wheels"]
+    started = STAMP.with_name(".course-installing")
+    if started.exists():  # interrupted, perhaps between two files of a package that pip has listed
+        command += ["--force-reinstall"]
+    started.touch()
     wanted = ",".join(["lab", "slides", "test", *extras])
     command += ["-c", "constraints.txt", "-e", f".[{wanted}]"]
     done = subprocess.run(
-        command, cwd=str(HERE), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace"
-    )
+        command, cwd=str(HERE), env=own_variables(), stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, errors="replace",
+    )  # fmt: skip
     if done.returncode:
         sys.exit(explain(done.stderr, "pip could not install the course"))
+    link(python)
+    started.unlink()
+
+
+def link(python):
+    """Let the link from .venv to the course be relative, so that the folder can move.
+
+    And so that its name may have any letters: Python 3.11 and 3.12 on Windows read the link in the
+    system's encoding, pip writes UTF-8, and a letter that this cannot mean stops Python itself.
+    """
+    for path in python.parent.parent.glob("[Ll]ib/**/site-packages/ntk_helpers.pth"):
+        path.write_text(os.path.relpath(str(HERE), str(path.parent)) + "\n", encoding="ascii")
 
 
 def explain(output, what):
-    """Return the sentence for a failed command: its known cause, or else `what` and its last words.
+    """Return the sentence for a failed command, its cause or else `what`, with its last words.
 
     Args:
         output: What the command wrote about its failure.
@@ -210,27 +245,39 @@ def explain(output, what):
     """
     full = ("No space left on device", "not enough space on the disk", "Disk quota exceeded")
     offline = ("connection broken by", "Failed to establish a new connection", "Max retries")
+    words = "\n".join(output.strip().splitlines()[-6:])
+    here = f"Python {sys.version.split()[0]} on this machine"
     if any(sign in output for sign in full) or free_gigabytes() < 0.1:
-        return (
-            f"The disk is full: the course needs about {GIGABYTES_NEEDED} GB in {HERE}, and room "
-            "in the folder for temporary files. Make room and run this command again."
+        what = (
+            f"The disk is full: the course needs about {GIGABYTES_NEEDED} GB in {HERE} "
+            f"{LARGE_TORCH}, and room in the folder for temporary files. Make room and run this "
+            "command again"
         )
-    if any(sign in output for sign in offline):
-        return (
+    elif "CERTIFICATE_VERIFY_FAILED" in output:
+        what = (
+            "The package index shows a certificate that pip does not know, as behind a proxy that "
+            "reads along: ask for the proxy's certificate, name its file in PIP_CERT and run this "
+            "command again"
+        )
+    elif WHEELS.is_dir() and "No matching distribution found" in output:
+        what = f"The folder wheels/ lacks a package for {here}: it was packed for another"
+    elif "(from versions: none)" in output or any(sign in words for sign in offline):
+        what = (
             "No connection to the package index: check the network, and HTTPS_PROXY if there is a "
-            "proxy. Then run this command again; what was downloaded is kept."
+            "proxy. Then run this command again; what was downloaded is kept"
         )
-    if "No matching distribution found" in output:
-        what = f"A pinned package has no build for Python {sys.version.split()[0]} on this machine"
-    return what + ". Its last words were:\n" + "\n".join(output.strip().splitlines()[-6:])
+    elif "No matching distribution found" in output or "ResolutionImpossible" in output:
+        what = f"A pinned package has no build for {here}"
+    return what + ". Its last words were:\n" + words
 
 
 def require_python(version):
-    """Exit with a sentence if `version`, which starts (major, minor), is too old."""
-    if tuple(version[:2]) < OLDEST_PYTHON:
+    """Exit with a sentence if `version`, which starts (major, minor), is too old or too new."""
+    if not OLDEST_PYTHON <= tuple(version[:2]) <= NEWEST_PYTHON:
         sys.exit(
-            f"The course needs Python 3.11 or newer, and this is Python {version[0]}.{version[1]}: "
-            "install a newer one and start course.py with it (python3.11 course.py lab)."
+            "The course needs Python 3.11, 3.12, 3.13 or 3.14, and this is Python "
+            f"{version[0]}.{version[1]}: install one of them and start course.py with it "
+            "(python3.13 course.py lab)."
         )
 
 
@@ -238,16 +285,20 @@ def require_space():
     """Exit with a sentence if the environment would not fit on the disk."""
     if free_gigabytes() < GIGABYTES_NEEDED:
         sys.exit(
-            f"The course needs about {GIGABYTES_NEEDED} GB of disk space in {HERE}, and only "
-            f"{free_gigabytes():.1f} GB are free. Make room and run this command again."
+            f"The course needs about {GIGABYTES_NEEDED} GB of disk space in {HERE} {LARGE_TORCH}, "
+            f"and only {free_gigabytes():.1f} GB are free. Make room and run this command again."
         )
 
 
 def require_working(python):
-    """Exit with a sentence if .venv has no Python that runs, is new enough and has pip."""
-    probe = f"import sys, pip; sys.exit(sys.version_info < {OLDEST_PYTHON})"
+    """Exit with a sentence if .venv has no Python that runs, is new enough and has pip.
+
+    It has none after an update of the system's Python, which looks for packages elsewhere.
+    """
+    probe = f"import sys, pip; sys.exit(not {OLDEST_PYTHON} <= sys.version_info[:2])"
     try:
-        code = subprocess.run([str(python), "-c", probe], stderr=subprocess.DEVNULL).returncode
+        command = [str(python), "-c", probe]
+        code = subprocess.run(command, env=own_variables(), stderr=subprocess.DEVNULL).returncode
     except OSError:
         code = 1
     if code:
@@ -262,18 +313,20 @@ def free_gigabytes():
     return shutil.disk_usage(str(HERE)).free / 1e9
 
 
-def call(command, variables=None):
+def call(command, **defaults):
     """Run `command` in the course's folder and return its exit code.
 
     Args:
         command: Program and arguments, strings or paths.
-        variables: Its environment variables; None for those of this process.
+        defaults: Environment variables for it, where this process has none of that name.
     """
     usual = signal.getsignal(signal.SIGINT)
     if usual is signal.default_int_handler:  # the child gets it as well, and JupyterLab asks first
         signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        process = subprocess.Popen([str(part) for part in command], cwd=str(HERE), env=variables)
+        process = subprocess.Popen(
+            [str(part) for part in command], cwd=str(HERE), env=own_variables(**defaults)
+        )
         try:
             return process.wait()
         finally:

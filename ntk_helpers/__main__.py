@@ -1,4 +1,4 @@
-"""Report whether this machine can run the course, or what to mend: `python -m ntk_helpers`."""
+"""Report whether this machine can run the course, or what to mend: `python course.py check`."""
 
 import platform
 import sys
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from ntk_helpers.device import FLOORS, best_device, numbers
+from ntk_helpers.device import FLOORS, notebook_device, numbers
 from ntk_helpers.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
 
@@ -35,7 +35,7 @@ def main() -> int:
 
 def check_python() -> tuple[str, str]:
     """Check the version of Python."""
-    remedy = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
+    remedy = "" if sys.version_info >= (3, 11) else "install Python 3.11, 3.12, 3.13 or 3.14"
     return f"Python        {platform.python_version()}", remedy
 
 
@@ -72,10 +72,13 @@ def check_memory() -> tuple[str, str]:
 
 def check_kernel() -> tuple[str, str]:
     """Compute a tangent kernel on the device: it must be symmetric and positive semi-definite."""
-    model = MLP(2, 64, seed=0, device=best_device(), dtype=torch.float32)
-    x = torch.linspace(-1, 1, 16, dtype=torch.float32).reshape(8, 2).to(best_device())
-    kernel = empirical_ntk(model, x, outputs="trace").cpu().double()
-    smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]]
+    try:
+        model = MLP(2, 64, seed=0, device=notebook_device(), dtype=torch.float32)
+        x = torch.linspace(-1, 1, 16, dtype=torch.float32).reshape(8, 2).to(notebook_device())
+        kernel = empirical_ntk(model, x, outputs="trace").double()
+        smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]]
+    except RuntimeError as error:
+        return f"self-test     failed: {error}", "re-install torch, or hide the GPU from it"
     symmetric = torch.allclose(kernel, kernel.T, rtol=1e-5)
     if symmetric and smallest > -1e-5 * largest:
         return "self-test     a tangent kernel is symmetric and positive semi-definite", ""
@@ -84,7 +87,7 @@ def check_kernel() -> tuple[str, str]:
 
 def device_name() -> str:
     """Return the device that notebooks will use, with the name of the GPU."""
-    device = best_device()
+    device = notebook_device()
     return f"cuda, {torch.cuda.get_device_name()}" if device.type == "cuda" else device.type
 
 

@@ -1,7 +1,9 @@
 """Choose the device, seed everything and set the look of figures, at the top of a notebook."""
 
+import functools
 import os
 import re
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -43,6 +45,28 @@ def best_device(prefer: str | None = None) -> torch.device:
     return torch.device(prefer)
 
 
+def notebook_device() -> torch.device:
+    """Return the device of the notebooks: cuda where it works, else cpu.
+
+    Not mps: torch has no float64 there, and up to version 2.13 neither eigenvalues nor matrix
+    exponentials.
+    """
+    on_gpu = best_device().type == "cuda" and _gpu_works()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+@functools.cache
+def _gpu_works() -> bool:
+    """Return whether the GPU, which torch sees, can compute; warn if not."""
+    try:
+        torch.ones(2, device="cuda").sum().item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"no use of the GPU, but of the CPU: {reason}", RuntimeWarning, stacklevel=4)
+        return False
+    return True
+
+
 def numbers(text: str) -> tuple[int, ...]:
     """Return the leading three numbers of a version, which compare as versions do.
 
@@ -69,14 +93,13 @@ def setup(seed: int = 0) -> torch.device:
     """Make a notebook ready, print one line that says how, and return the device to use.
 
     Seeds torch and numpy, sets the course's figure style, and sets torch's default dtype to
-    float64, in which theory and measurement can be compared to many digits (float32 on "mps",
-    which has no float64).
+    float64, in which theory and measurement can be compared to many digits.
 
     Args:
         seed: Seed of the global generators, 0 or greater.
 
     Returns:
-        The fastest device here, see `best_device`.
+        cuda where there is a GPU that works, else cpu.
 
     Raises:
         TypeError: If `seed` is not an integer.
@@ -85,15 +108,12 @@ def setup(seed: int = 0) -> torch.device:
     require_integer("seed", seed, at_least=0)
     import matplotlib.style
 
-    device = best_device()
-    dtype = torch.float32 if device.type == "mps" else torch.float64
-    torch.set_default_dtype(dtype)
+    device = notebook_device()
+    torch.set_default_dtype(torch.float64)
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 (the global generator is what a seed is for)
     matplotlib.style.use(Path(__file__).with_name("course.mplstyle"))
-    print(
-        f"ntk_helpers is ready: device {device}, {str(dtype).removeprefix('torch.')}, seed {seed}."
-    )
+    print(f"ntk_helpers is ready: device {device}, float64, seed {seed}.")
     if wanted := outdated():
         print("Too old here, so that numbers may differ: pip install", *map(repr, wanted))
     return device
@@ -115,6 +135,6 @@ def choose_size(small: int, large: int) -> int:
         >>> choose_size(small=512, large=4096) in (512, 4096)
         True
     """
-    wish = os.environ.get("NTK_SIZE") or ("small" if best_device().type == "cpu" else "large")
+    wish = os.environ.get("NTK_SIZE") or ("large" if notebook_device().type == "cuda" else "small")
     require_choice("the environment variable NTK_SIZE", wish, ["small", "large"])
     return small if wish == "small" else large

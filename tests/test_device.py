@@ -17,6 +17,7 @@ def _pretend(monkeypatch, *, cuda=False, mps=False):
     """Make torch say that it has these devices."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(device, "_gpu_works", lambda: cuda)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +72,23 @@ def test_setup_takes_any_seed_that_torch_takes(seed):
     setup(seed)
 
 
-@pytest.mark.parametrize(("mps", "dtype"), [(False, torch.float64), (True, torch.float32)])
-def test_setup_chooses_float64_where_the_device_has_it(monkeypatch, mps, dtype):
-    _pretend(monkeypatch, mps=mps)
-    torch.set_default_dtype(torch.float16)
-    setup()
-    assert torch.ones(1).dtype == dtype
+def test_notebooks_take_a_gpu_of_nvidia_or_the_cpu_and_float64(monkeypatch):
+    # On mps, torch 2.13 has neither float64 nor eigenvalues: lesson 00 would stop.
+    for cuda, mps, wanted in [(0, 0, "cpu"), (0, 1, "cpu"), (1, 0, "cuda"), (1, 1, "cuda")]:
+        _pretend(monkeypatch, cuda=bool(cuda), mps=bool(mps))
+        torch.set_default_dtype(torch.float16)
+        assert setup() == torch.device(wanted)
+        assert torch.get_default_dtype() == torch.float64
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU that works")
+def test_a_gpu_that_does_not_work_is_left_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    device._gpu_works.cache_clear()
+    with pytest.warns(RuntimeWarning, match="no use of the GPU, but of the CPU: "):
+        assert setup() == torch.device("cpu")
+    assert choose_size(8, 99) == 8
+    device._gpu_works.cache_clear()
 
 
 def test_setup_sets_the_style_of_the_course():
@@ -96,7 +108,7 @@ def test_setup_refuses_seeds_that_are_none():
         setup(-1)
 
 
-@pytest.mark.parametrize(("cuda", "mps", "size"), [(0, 0, 8), (1, 0, 99), (0, 1, 99)])
+@pytest.mark.parametrize(("cuda", "mps", "size"), [(0, 0, 8), (1, 0, 99), (0, 1, 8)])
 def test_the_size_follows_the_device(monkeypatch, cuda, mps, size):
     monkeypatch.delenv("NTK_SIZE", raising=False)
     _pretend(monkeypatch, cuda=bool(cuda), mps=bool(mps))

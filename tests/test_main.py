@@ -60,6 +60,25 @@ def test_a_wrong_kernel_is_found_out(monkeypatch, wrong):
     assert "torch" in remedy
 
 
+def test_a_failing_device_is_found_out(monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr(report, "empirical_ntk", broken)
+    line, remedy = report.check_kernel()
+    assert "no kernel image" in line
+    assert "torch" in remedy
+
+
+def test_a_python_without_torch_is_told_which_python_it_is():
+    bare = [sys.executable, "-S", "-c", "import ntk_helpers"]
+    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ModuleNotFoundError: {sys.executable}, the Python that runs here, has")
+    assert "no torch, numpy, matplotlib, tqdm." in last
+    assert "`python course.py lab`" in last
+
+
 def test_versions_compare_as_numbers():
     assert report.numbers("2.9") < report.numbers("2.11.0+cpu")
     assert report.numbers("3.10") <= report.numbers("3.10.0")
