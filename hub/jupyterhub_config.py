@@ -48,7 +48,9 @@ def copy_lessons(spawner):
     """Give a learner the lessons at the first start, and never write over their work."""
     home = folder / spawner.user.name
     if not (home / "notebooks").exists():
-        shutil.copytree(course / "notebooks", home / "notebooks")
+        half = home / ".notebooks"  # a copy that is interrupted begins anew
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(course / "notebooks", half).rename(home / "notebooks")
 
 
 c.Spawner.pre_spawn_hook = copy_lessons
