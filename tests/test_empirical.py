@@ -14,6 +14,7 @@ from torch.nn.functional import gelu, linear
 
 import ntk_helpers as ntk
 from ntk_helpers import empirical as engine
+from ntk_helpers import jacobians
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 
@@ -297,6 +298,16 @@ def test_what_vmap_cannot_do_or_gets_wrong_is_done_in_a_loop(name, method):
     build, shape = LOOPED[name]
     model, x1, x2 = build(), torch.randn(2, *shape), torch.randn(3, *shape)
     assert_same(ntk.empirical_ntk(model, x1, x2, method=method), kernel_by_loop(model, x1, x2))
+
+
+@pytest.mark.parametrize("method", ["layerwise", "jacobian"])
+@pytest.mark.parametrize(("name", "calls"), [("batch norm", 1), ("twice", 1), ("prelu", 3)])
+def test_where_vmap_is_right_one_backward_pass_is_made_to_see_it(name, calls, method, monkeypatch):
+    made, passes = [], jacobians._backward
+    monkeypatch.setattr(jacobians, "_backward", lambda *a: made.append(a) or passes(*a))
+    model, x, _ = make(name, n1=3)
+    ntk.empirical_ntk(model, x, method=method)
+    assert len(made) == calls
 
 
 @pytest.mark.parametrize("outputs", OUTPUTS)
