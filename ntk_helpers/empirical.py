@@ -108,6 +108,7 @@ def _kernels(
     model, x1, x2, outputs: str, method: str, chunk_size: int | None, key: Callable[[str], str]
 ) -> dict[str, Tensor]:
     """Return the kernels of the layers, summed over those with the same `key(name)`."""
+    model = getattr(model, "_orig_mod", model)  # that of torch.compile, which hooks would compile
     parameters = _checks.trainable_parameters(model)
     _checks.require_rowwise(model)
     _checks.require_choice("outputs", outputs, ["full", "diagonal", "trace"])

@@ -85,7 +85,10 @@ def _backward(module: nn.Module, theta: dict, point: Tensor, pulls: Tensor) -> d
     z = run(module, point[None], leaves).reshape(pulls.shape[1:])
     options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
     turns = [torch.autograd.grad(z, leaves.values(), pull, **options) for pull in pulls]
-    return dict(zip(theta, map(torch.stack, zip(*turns, strict=True)), strict=True))
+    return {
+        name: torch.stack([gradient.to_dense() for gradient in turn])  # an Embedding may be sparse
+        for name, turn in zip(theta, zip(*turns, strict=True), strict=True)
+    }
 
 
 def push_forward(model: nn.Module, parameters: dict, blocks: dict, j: dict, x: Tensor) -> None:

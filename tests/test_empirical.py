@@ -5,6 +5,7 @@ import sys
 import textwrap
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -258,10 +259,10 @@ MODELS = {
 }  # fmt: skip
 
 
-def make(name, n1=4, n2=3):
-    """Return a model of `MODELS` and two sets of points for it."""
+def make(name, n1=4, n2=3, among=MODELS):
+    """Return a model of `MODELS`, or of others, and two sets of points for it."""
     torch.manual_seed(0)
-    build, shape = MODELS[name]
+    build, shape = among[name]
     model = build()
     if shape is None:
         return model, torch.randint(5, (n1, 2)), torch.randint(5, (n2, 2))
@@ -283,6 +284,10 @@ LOOPED = {
     # torch.func.vmap takes sums over the batch for derivatives in a PReLU, if the sizes agree
     "prelu": (lambda: nn.Sequential(nn.Linear(3, 2), nn.PReLU(), nn.Linear(2, 2)), (3,)),
     "prelu, one output": (lambda: nn.Sequential(nn.PReLU(), nn.Linear(3, 1)), (3,)),
+    "sparse": (
+        lambda: nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Flatten(), nn.Linear(6, 2)),
+        None,
+    ),
     "gru": (lambda: Recurrent(nn.GRU), (5, 3)),
     "lstm": (lambda: Recurrent(nn.LSTM), (5, 3)),
     "cell": (lambda: nn.Sequential(nn.GRUCell(3, 4), nn.Linear(4, 2)), (3,)),
@@ -295,9 +300,10 @@ LOOPED = {
 @pytest.mark.parametrize("name", LOOPED)
 def test_what_vmap_cannot_do_or_gets_wrong_is_done_in_a_loop(name, method):
     torch.manual_seed(0)
-    build, shape = LOOPED[name]
-    model, x1, x2 = build(), torch.randn(2, *shape), torch.randn(3, *shape)
-    assert_same(ntk.empirical_ntk(model, x1, x2, method=method), kernel_by_loop(model, x1, x2))
+    model, x1, x2 = make(name, 2, 3, LOOPED)
+    never = (name, method) == ("sparse", "ntvp")  # forward mode knows no sparse derivatives
+    with pytest.raises(ValueError, match="Use method='auto'") if never else nullcontext():
+        assert_same(ntk.empirical_ntk(model, x1, x2, method=method), kernel_by_loop(model, x1, x2))
 
 
 @pytest.mark.parametrize("method", ["layerwise", "jacobian"])
@@ -631,6 +637,15 @@ def test_the_fast_path_of_attention_is_left_as_it_was(before):
         assert torch.backends.mha.get_fastpath_enabled() is before
     finally:
         torch.backends.mha.set_fastpath_enabled(usual)
+
+
+def test_a_compiled_model_has_the_kernel_of_the_model():
+    model, x, _ = make("squeeze")
+    compiled = torch.compile(model, backend="eager")
+    compiled(x)
+    for method in METHODS:
+        found = ntk.empirical_ntk(compiled, x, method=method)
+        assert torch.equal(found, ntk.empirical_ntk(model, x, method=method))
 
 
 def test_threads_take_turns():
