@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from functools import partial
 from unittest.mock import MagicMock
 
 import pytest
@@ -17,7 +18,7 @@ from torch import nn
 from torch.func import grad, jacrev
 
 import ntk_helpers as ntk
-from ntk_helpers import pinn
+from ntk_helpers import pinn, pinn_fields
 
 PROBLEM = ntk.PoissonProblem()
 X_B, X_R = (
@@ -369,6 +370,73 @@ def test_frozen_parameters_stay():
     before = model.network.layers[0].weight.clone()
     train(model)
     assert torch.equal(model.network.layers[0].weight, before)
+
+
+class HardMLP(ntk.MLP):
+    """u(0) = u(1) = 0 by construction."""
+
+    def forward(self, x):
+        return x * (1 - x) * super().forward(x)
+
+
+class HardStandardized(ntk.Standardized):
+    """The same around a network that is left as it is."""
+
+    def forward(self, x):
+        return x * (1 - x) * super().forward(x)
+
+
+def vanishing(model, x):
+    return x * (1 - x) * type(model).forward(model, x)
+
+
+def altered(kind):
+    """Return a PINN that is an ntk.MLP, plain or in ntk.Standardized, but for one thing."""
+    torch.manual_seed(0)
+    whole = network("ntk" if "around" in kind else "text")
+    if "hook" in kind:
+        whole.register_forward_hook(lambda m, inputs, u: inputs[0] * (1 - inputs[0]) * u)
+    elif "forward" in kind:
+        whole.forward = partial(vanishing, whole)
+    elif kind == "a parametrized layer":
+        nn.utils.parametrizations.weight_norm(whole.layers[0])
+    elif kind == "a plain layer put in":
+        whole.layers[1] = nn.Linear(12, 1)
+    elif kind == "one more layer":
+        whole.layers.insert(1, nn.Linear(12, 12))
+    elif kind == "a subclass":
+        whole = HardMLP(1, 12, activation="tanh", seed=0)
+    elif kind == "a subclass of Standardized":
+        whole = HardStandardized(whole, X_R)
+    return whole
+
+
+ALTERED = ["a subclass", "a subclass of Standardized", "a hook", "a hook around", "a forward"]
+ALTERED += ["a forward around", "a parametrized layer", "a plain layer put in", "one more layer"]
+
+
+@pytest.mark.parametrize("kind", ALTERED)
+def test_a_network_that_was_altered_is_trained_as_what_it_is(kind):
+    model, twin = altered(kind), altered(kind)
+    kernel = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator)
+    run = train(model, weights=(2.0, 0.5), keep_kernels=True)
+    assert torch.equal(run.kernels[0].full, kernel.full)
+    u, curvature = train_pinn_by_loop(twin, PROBLEM, X_B, X_R, 1e-4, 20, (2.0, 0.5))
+    torch.testing.assert_close(run.u[-1], u, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(run.lu[-1], curvature, rtol=1e-9, atol=1e-9)
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-9)
+    for method in ("analytic", "taylor"):
+        with pytest.raises(ValueError, match=f"{method!r} needs .* Neither may be a subclass, nor"):
+            train(model, method=method)
+
+
+@setups
+def test_plain_networks_take_the_fastest_method_that_fits(setup):
+    for depth, kind in [(1, pinn_fields.AnalyticFields), (2, pinn_fields.TaylorFields)]:
+        model = network(setup, depth=depth)
+        fields = pinn_fields.make_fields(model, X_B, X_R, PROBLEM.operator, "auto")
+        assert type(fields) is kind
 
 
 def test_a_run_that_diverges_stops_and_names_the_largest_rate():
