@@ -210,7 +210,7 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     yield "PoissonProblem", ntk.PoissonProblem, {}, waves
     yield "PoissonProblem.boundary", poisson.boundary, {}, {"n": SIZES | {"odd": 3}}
     yield "PoissonProblem.interior", poisson.interior, {}, {"n": SIZES}
-    xb, xr = poisson.boundary(4, **F64), poisson.interior(4, **F64)
+    xb, xr = poisson.boundary(4, **F64), poisson.interior(5, **F64)
     net, waves = ntk.MLP(1, 4, activation="tanh", **F64), points(xb)
     operators = {"None": None, "a number": 3, "no function": lambda u: 3}
     operators |= {"a vector": lambda u: lambda x: torch.ones(3) * u(x)}
@@ -230,13 +230,21 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     weights = {"boundary": without(NUMBERS, "a tensor"), "residual": without(NUMBERS, "a tensor")}
     good = {"boundary": 1.0, "residual": 1.0}
     yield "PINNKernel.weighted", measured.weighted, good, weights
-    zero = torch.zeros(4, **F64)
-    sides = {"None": None, "one": (zero,), "too few": (zero[:2], zero), "NaN": (zero * NAN, zero)}
-    sides |= {"float32": (zero.float(), zero.float()), "a list": (zero.tolist(), zero)}
+    zero, five = torch.zeros(4, **F64), torch.zeros(5, **F64)
+    sides = {"None": None, "one": (zero,), "too few": (zero[:2], five), "NaN": (zero * NAN, five)}
+    sides |= {"float32": (zero.float(), five.float()), "a list": (zero.tolist(), five)}
+    sides |= {"swapped": (five, zero), "all on one side": (torch.zeros(9, **F64), five[:0])}
     bad = {"kernel": {"None": None, "a matrix": K}, "targets": sides, "start": sides}
     bad |= {"weights": pairs | {"zero": (0.0, 1.0)}, "loss": NAMES}
-    good = {"kernel": measured, "targets": (zero, zero), "start": (zero, zero)}
+    good = {"kernel": measured, "targets": (zero, five), "start": (zero, five)}
     yield "PINNDynamics", ntk.PINNDynamics, good, bad
+    frozen, near = ntk.PINNDynamics(**good), measured.full[:3]
+    test = points(near) | {"other size": near[:, :5], "one column": near[:, :1]}
+    test = {"k_test_train": test, "f0_test": start}
+    good = {"k_test_train": near, "f0_test": Y}
+    yield "PINNDynamics.test", frozen.test, good | {"t": 1.0}, test | {"t": TIMES}
+    good |= {"k": 1, "learning_rate": 1e-9}
+    yield "PINNDynamics.test_steps", frozen.test_steps, good, test | whole
     spread = without(waves, "float32", "other columns") | {"all equal": 0 * xb}
     some = {name: models(1)[name] for name in ("None", "a function", "no parameter", "frozen")}
     good = {"network": net, "points": xr}

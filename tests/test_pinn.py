@@ -663,11 +663,30 @@ def test_bad_arguments_of_training_are_refused():
 
 def test_values_that_do_not_fit_the_kernel_are_refused():
     kernel = ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator)
-    with pytest.raises(ValueError, match=r"4 boundary and 7 interior values.*got 8 and 11 values"):
-        ntk.PINNDynamics(kernel, (torch.zeros(4), torch.zeros(4)), (torch.zeros(4), torch.zeros(7)))
     pair = (torch.zeros(4), torch.zeros(7))
+    with pytest.raises(ValueError, match=r"start must hold 4 boundary and 7 .*; got 4 and 4\."):
+        ntk.PINNDynamics(kernel, pair, (pair[0], pair[0]))
+    with pytest.raises(ValueError, match=r"targets must hold 4 boundary and 7 .*; got 7 and 4\."):
+        ntk.PINNDynamics(kernel, pair[::-1], pair)
     with pytest.raises(ValueError, match="λ_b must be finite and greater than 0; got 0"):
         ntk.PINNDynamics(kernel, pair, pair, weights=(0.0, 1.0))
+
+
+def test_kernels_of_test_points_that_do_not_fit_are_refused():
+    dynamics, kernel, _ = _forecast(network())
+    near, start = kernel.full[:3], torch.zeros(3)
+    calls = [partial(dynamics.test, 1.0), partial(dynamics.test_steps, 2, 1e-9)]
+    for call in calls:
+        assert call(near, start).shape == (3,)
+        for bad in (near[:, :1], near[:, :7], near[:, :4], near.T):
+            with pytest.raises(ValueError, match="a column for each of the 4 boundary and 7 inter"):
+                call(bad, start)
+        with pytest.raises(ValueError, match=r"k_test_train must have 2 axes; got shape \(11,\)"):
+            call(near[0], start[:1])
+        with pytest.raises(TypeError, match=r"k_test_train is torch\.float32 but kernel is"):
+            call(near.float(), start)
+        with pytest.raises(TypeError, match=r"k_test_train must be a torch\.Tensor; got NoneType"):
+            call(None, start)
 
 
 def test_nothing_warns_in_a_healthy_run():
