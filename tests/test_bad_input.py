@@ -216,6 +216,8 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     operators |= {"a vector": lambda u: lambda x: torch.ones(3) * u(x)}
     operators |= {"NaN": lambda u: lambda x: u(x) * NAN, "a float": lambda u: lambda x: 1.0}
     solvers = models(1) | {"two outputs": ntk.MLP(1, 2, 2, **F64)}
+    solvers |= {"adds rows": Odd(1, lambda f: f.cumsum(0))}
+    solvers |= {"a branch": Odd(1, lambda f: f if f.isfinite().all() else 0 * f)}
     blocks = {"model": solvers, "x_boundary": waves, "x_interior": waves}
     pinn = {"model": net, "x_boundary": xb, "x_interior": xr}
     good = pinn | {"operator": poisson.operator}

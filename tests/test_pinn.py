@@ -19,6 +19,7 @@ from torch.func import grad, jacrev
 
 import ntk_helpers as ntk
 from ntk_helpers import pinn, pinn_fields
+from ntk_helpers.jacobians import plain_attention
 
 PROBLEM = ntk.PoissonProblem()
 X_B, X_R = (
@@ -248,6 +249,95 @@ def test_balance_weights_give_both_losses_the_same_sum_of_rates():
     assert boundary * kernel.uu.trace().item() == pytest.approx(total)
     assert residual * kernel.rr.trace().item() == pytest.approx(total)
     assert boundary > residual
+
+
+class Odd(nn.Module):
+    """A network whose hidden layer h (n, 4) goes through a function that may do anything."""
+
+    def __init__(self, act):
+        """Take act(model, h)."""
+        super().__init__()
+        self.act, self.first, self.last = act, *ntk.MLP(1, 4, seed=0).layers
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x):
+        return self.last(self.act(self, torch.tanh(self.first(x))))
+
+
+def count(model, h):
+    model.seen += 1
+    return h
+
+
+def average(model, h):
+    model.seen.mul_(0.9).add_(0.1 * h.detach().mean(0))
+    return h
+
+
+def branch(model, h):
+    return h if h.isfinite().all() else 0 * h
+
+
+def test_a_model_that_counts_its_calls_is_only_looked_at():
+    model, plain = Odd(count), Odd(lambda model, h: h)
+    found = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator)
+    assert torch.equal(found.full, ntk.pinn_kernel(plain, X_B, X_R, PROBLEM.operator).full)
+    assert model.seen.tolist() == [0] * 4
+    run = train(model, steps=3)
+    assert torch.equal(run.lu, train(plain, steps=3).lu)
+    assert model.seen.tolist() == [4] * 4  # once at each u that training looks at, and no more
+
+
+@pytest.mark.parametrize("act", [average, branch])
+def test_a_model_that_cannot_be_run_point_by_point_is_refused(act):
+    for call in (train, lambda model: ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator)):
+        with pytest.raises(
+            ValueError, match=r"(?s)torch\.func, .* cannot run .*\nTake in-place wr"
+        ):
+            call(Odd(act))
+
+
+@pytest.mark.parametrize(
+    "mix", [lambda _, h: h.cumsum(0), lambda _, h: h.flip(0).cumsum(0).flip(0)]
+)
+def test_a_model_that_adds_up_rows_from_either_end_has_no_kernel(mix):
+    with pytest.raises(ValueError, match="model mixes the rows of a batch"):
+        ntk.pinn_kernel(Odd(mix), X_B, X_R, PROBLEM.operator)
+
+
+def test_points_that_carry_a_graph_do_not_stand_for_parameters():
+    cut = Odd(lambda model, h: h)
+    cut.register_forward_hook(lambda model, inputs, u: u.detach() + inputs[0])
+    with pytest.raises(ValueError, match="output does not depend on its trainable parameters"):
+        ntk.pinn_kernel(cut, X_B.clone().requires_grad_(), X_R, PROBLEM.operator)
+
+
+class Attention(nn.Module):
+    """u(x) by an encoder layer, which sees three tokens made of x."""
+
+    def __init__(self):
+        """Draw the parameters."""
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.read = nn.Linear(1, 12), nn.Linear(4, 1)
+        options = {"dropout": 0.0, "activation": "gelu", "batch_first": True}
+        self.encode = nn.TransformerEncoderLayer(4, 2, 6, **options)
+
+    def forward(self, x):
+        return self.read(self.encode(self.tokens(x).unflatten(1, (3, 4))).mean(1))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_attention_has_a_kernel_and_is_trained(mode):
+    model, twin = Attention().train(mode), Attention().train(mode)
+    found = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator).full
+    run = train(model, steps=5)
+    with plain_attention():
+        expected = pinn_kernel_by_loop(twin, X_B, X_R, second_derivative_by_autograd)
+        u, curvature = train_pinn_by_loop(twin, PROBLEM, X_B, X_R, 1e-4, 5, (1.0, 1.0))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(run.u[-1], u, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(run.lu[-1], curvature, rtol=1e-9, atol=1e-9)
 
 
 # --- training ----------------------------------------------------------------------------------
