@@ -76,6 +76,7 @@ def pinn_kernel(
 
     Args:
         model: Any module with one output that treats rows independently, (n, d) → (n, 1) or (n,).
+            Buffers that its forward moves are moved in a copy.
         x_boundary: (n_b, d) points where u is given.
         x_interior: (n_r, d) points where Lu = f is asked for.
         operator: Maps a function of one point, (d,) → scalar, to another; built with torch.func.
@@ -85,8 +86,8 @@ def pinn_kernel(
 
     Raises:
         TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, `operator` does not return a scalar, or a value
-            is not finite.
+        ValueError: If shapes or devices do not fit, `operator` does not return a scalar, torch.func
+            cannot run the model, or a value is not finite.
 
     Example:
         >>> line = nn.Linear(1, 1)  # u = θ₁ x + θ₂, Lu = u' = θ₁

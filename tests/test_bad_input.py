@@ -8,6 +8,7 @@ import math
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -224,7 +225,12 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     yield "pinn_kernel", ntk.pinn_kernel, good, blocks | {"operator": operators}
     pairs = {"None": None, "a number": 3.0, "unknown": "best", "one": (1.0,), "NaN": (NAN, 1.0)}
     pairs |= {"negative": (-1.0, 1.0)}
-    solved = blocks | rates | {"problem": {"None": None, "a number": 3}, "weights": pairs}
+    forcings = {"NaN": lambda x: x * NAN, "too few": lambda x: x[:2], "a float": lambda x: 1.0}
+    forcings |= {"float32": lambda x: x.float(), "booleans": lambda x: x > 0}
+    asked = {"operator": poisson.operator, "solution": poisson.solution}
+    problems = {name: SimpleNamespace(**asked, forcing=f) for name, f in forcings.items()}
+    problems |= {"None": None, "a number": 3}
+    solved = blocks | rates | {"problem": problems, "weights": pairs}
     solved |= {"refresh_every": without(SIZES, "None"), "record_at": RECORDS, "method": NAMES}
     solved |= {"observe": watch | {"grows": growing()}}
     yield "train_pinn", ntk.train_pinn, pinn | run | {"problem": poisson}, solved

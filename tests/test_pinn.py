@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from functools import partial
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
@@ -537,6 +538,19 @@ def test_a_run_that_diverges_stops_and_names_the_largest_rate():
     assert run.lu.isfinite().all()
 
 
+def test_a_run_that_diverges_because_its_kernel_is_infinite_leaves_the_model_where_it_ran_to():
+    class Root(ntk.PoissonProblem):
+        def operator(self, u):
+            return lambda x: u(x).abs().sqrt()  # which has no derivative in θ where u = 0
+
+    model = network("text")
+    nn.init.zeros_(model.layers[1].weight)
+    nn.init.zeros_(model.layers[1].bias)
+    with pytest.raises(ValueError, match="the kernel holds NaN or infinite values"):
+        ntk.train_pinn(model, Root(), X_B, X_R, learning_rate=1e-4, steps=2, progress=False)
+    assert model.layers[1].weight.isnan().all()
+
+
 def test_the_largest_rate_is_that_of_the_weights_and_the_loss():
     kernel = ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator)
     limit = 2 / kernel.weighted(3.0 / 4, 0.5 / 7).eigenvalues()[-1].item()
@@ -566,13 +580,43 @@ def test_a_network_that_has_nothing_to_learn_does_not_diverge():
     run = ntk.train_pinn(model, problem, X_B, X_R, learning_rate=0.1, steps=2, progress=False)
     assert not run.diverged
     assert (run.losses == 0).all()
+    assert run.parameter_change.tolist() == [0, 0, 0]
+    away = ntk.PoissonProblem(0.5)
+    run = ntk.train_pinn(model, away, X_B, X_R, learning_rate=0.1, steps=2, progress=False)
+    assert run.parameter_change.tolist() == [0, math.inf, math.inf]  # any step is infinitely long
 
 
 @methods
-def test_what_is_recorded_carries_no_gradient(method):
-    run = train(network(), method=method, steps=2, observe=lambda u: u(X_R))
+@pytest.mark.parametrize("grad", [False, True])
+def test_what_is_recorded_carries_no_gradient(method, grad):
+    x_b, x_r = X_B.clone().requires_grad_(grad), X_R.clone().requires_grad_(grad)
+    model = network()
+    options = {"learning_rate": 1e-4, "steps": 20, "progress": False, "method": method}
+    run = ntk.train_pinn(model, PROBLEM, x_b, x_r, observe=lambda u: u(x_r), **options)
     parts = [run.u, run.lu, run.losses, run.weights, run.parameter_change, run.observed]
     assert not any(part.requires_grad for part in parts)
+    assert torch.equal(run.losses, train(network(), method=method).losses)
+
+
+def test_a_forcing_may_be_a_derivative_in_the_points():
+    class Derived(ntk.PoissonProblem):
+        def forcing(self, x):
+            (slope,) = torch.autograd.grad(self.solution(x).sum(), x, create_graph=True)
+            return torch.autograd.grad(slope.sum(), x)[0]
+
+    x_r = X_R.clone().requires_grad_()
+    run = ntk.train_pinn(network(), Derived(), X_B, x_r, learning_rate=1e-4, steps=20)
+    torch.testing.assert_close(run.losses, train(network()).losses)
+
+
+@methods
+def test_training_under_no_grad_is_training(method):
+    with torch.no_grad():
+        run = train(network(), method=method, keep_kernels=True)
+        assert not torch.is_grad_enabled()
+    expected = train(network(), method=method, keep_kernels=True)
+    assert torch.equal(run.lu, expected.lu)
+    assert torch.equal(run.kernels[-1].full, expected.kernels[-1].full)
 
 
 def test_boundary_values_may_differ_from_zero():
@@ -749,6 +793,40 @@ def test_bad_arguments_of_training_are_refused():
         train(network(), method="fast")
     with pytest.raises(ValueError, match="learning_rate must be finite and greater than 0; got 0"):
         train(network(), learning_rate=0.0)
+
+
+@pytest.mark.parametrize("part", ["solution", "forcing"])
+def test_problems_that_ask_for_what_no_network_can_give_are_refused(part):
+    name = rf"problem\.{part}\(x\)"
+    for value, error, what in [
+        (lambda x: 1 / (0 * x), ValueError, "holds . value.s. that are NaN or infinite"),
+        (lambda x: x * math.nan, ValueError, "holds . value.s. that are NaN or infinite"),
+        (lambda x: x[:2], ValueError, r"must be a tensor with one .*\(., 1\); got shape \(2, 1\)"),
+        (lambda x: x * x.T, ValueError, r"must be a tensor with one value .*; got shape"),
+        (lambda x: -2.0, ValueError, r"must .*; got float\. A constant c is torch\.full_like"),
+        (lambda x: x.float(), TypeError, r"is torch\.float32 but x is torch\.float64"),
+    ]:
+        problem = SimpleNamespace(
+            operator=PROBLEM.operator, solution=PROBLEM.solution, forcing=PROBLEM.forcing
+        )
+        setattr(problem, part, value)
+        with pytest.raises(error, match=f"{name} {what}"):
+            ntk.train_pinn(network(), problem, X_B, X_R, learning_rate=1e-4, steps=2)
+
+
+@pytest.mark.parametrize("method", ["auto", "autograd"])
+def test_a_loss_that_is_not_finite_at_the_start_is_no_divergence(method):
+    class Radial(ntk.PoissonProblem):
+        def operator(self, u):
+            return lambda x: grad(u)(x)[0] / x[0]
+
+    with pytest.raises(ValueError, match=r"the loss must be finite at the start; got (inf|nan)"):
+        ntk.train_pinn(network(), Radial(), X_B, X_R, learning_rate=1e-4, steps=2, method=method)
+
+
+def test_kernels_that_were_not_kept_have_no_change():
+    with pytest.raises(ValueError, match=r"no kernel was kept: .* keep_kernels=True"):
+        print(train(network(), steps=1).kernel_change)
 
 
 def test_values_that_do_not_fit_the_kernel_are_refused():
