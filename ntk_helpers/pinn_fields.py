@@ -1,10 +1,13 @@
 """What a step of training a PINN needs, u and Lu and their pull on θ, as fast as can be."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
 from ntk_helpers.chains import as_chain, is_untouched
+from ntk_helpers.jacobians import plain_attention
 from ntk_helpers.networks import MLP, ScaledLinear
 from ntk_helpers.pinn import PINNKernel, field_of, gram, pinn_kernel
 from ntk_helpers.pinn_problem import Operator, Standardized, second_derivative
@@ -58,6 +61,7 @@ class Fields:
     """u on the boundary and Lu inside, by automatic differentiation: any model, any operator."""
 
     threads = None  # as many as torch likes
+    around = staticmethod(plain_attention)  # a context to train in: the model may hold attention
 
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold what does not change in training."""
@@ -93,6 +97,8 @@ class TaylorFields(Fields):
     φ(z)'' = φ''(z) z'² + φ'(z) z'', with φ = tanh: φ' = 1 − φ² and φ'' = −2 φ φ'.
     """
 
+    around = nullcontext
+
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold all points in one batch, each boundary point once, standardised, with x̂' = 1/s."""
         super().__init__(model, x_boundary, x_interior, operator)
@@ -126,6 +132,7 @@ class AnalyticFields(Fields):
         ∂u''/∂b = c_1 s_2 V a² φ'''       ∂u''/∂W = s_1 s_2 V (2 a φ'' / s + a² φ''' x̂)
     """
 
+    around = nullcontext
     threads = 1  # such small matrices gain nothing by more, and lose a lot on a busy machine
 
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):

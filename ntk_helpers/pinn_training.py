@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ntk_helpers import _checks, _records
 from ntk_helpers._progress import tqdm
-from ntk_helpers.jacobians import plain_attention
 from ntk_helpers.pinn import PINNKernel, check_pinn, loss_scales, weight_pair
 from ntk_helpers.pinn_fields import METHODS, make_fields
 
@@ -138,7 +137,7 @@ def train_pinn(
 
     records, kernels, first, diverged = [], [], None, False
     bar = tqdm(total=steps, disable=not progress, desc="training", leave=False)
-    with _threads(fields.threads), plain_attention(), torch.enable_grad(), bar:
+    with _threads(fields.threads), fields.around(), torch.enable_grad(), bar:
         for k in range(steps + 1):
             u, lu = fields.values()
             r_u, r_lu = u - g, lu - f
