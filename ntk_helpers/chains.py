@@ -65,21 +65,24 @@ def scales(layer: nn.Module) -> tuple[float, float]:
     return (layer.weight_scale, layer.bias_scale) if scaled else (1.0, 1.0)
 
 
-def _is_plain(model: nn.Module, chain: list[Link], x: Tensor) -> bool:
-    """Return whether the modules do nothing but what their types say, and fit together and `x`."""
-    modules = list(model.modules())
-    changed = any(
+def is_untouched(model: nn.Module) -> bool:
+    """Return whether no module of `model` carries a hook or a forward that its type has not."""
+    return not any(
         "forward" in vars(m)
         or any((m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks))
-        for m in modules
+        for m in model.modules()
     )
+
+
+def _is_plain(model: nn.Module, chain: list[Link], x: Tensor) -> bool:
+    """Return whether the modules do nothing but what their types say, and fit together and `x`."""
     held = [p for link in chain for p in (link.layer.weight, link.layer.bias) if p is not None]
     sizes = [x.shape[-1], *(link.layer.weight.shape[0] for link in chain)]
     return (
-        (x.ndim == 2 and x.dtype in {torch.float32, torch.float64} and not changed)
+        (x.ndim == 2 and x.dtype in {torch.float32, torch.float64} and is_untouched(model))
         and all(type(link.layer) in {nn.Linear, ScaledLinear} for link in chain)
         and all(link.activation in IN_PLACE for link in chain)
-        and not any(isinstance(m, nn.GELU) and m.approximate != "none" for m in modules)
+        and not any(isinstance(m, nn.GELU) and m.approximate != "none" for m in model.modules())
         and all(type(p) is nn.Parameter and p.dtype == x.dtype for p in held)
         and len(held) == len(set(map(id, held))) == len(list(model.parameters()))
         and all(link.layer.weight.shape[1] == n for link, n in zip(chain, sizes, strict=False))

@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from ntk_helpers import _checks
 from ntk_helpers.empirical import WORKING_SET
+from ntk_helpers.hooks import run
+from ntk_helpers.jacobians import plain_attention
 from ntk_helpers.pinn_problem import Field, Operator
 
 
@@ -74,6 +76,7 @@ def pinn_kernel(
 
     Args:
         model: Any module with one output that treats rows independently, (n, d) → (n, 1) or (n,).
+            Buffers that its forward moves are moved in a copy.
         x_boundary: (n_b, d) points where u is given.
         x_interior: (n_r, d) points where Lu = f is asked for.
         operator: Maps a function of one point, (d,) → scalar, to another; built with torch.func.
@@ -83,8 +86,8 @@ def pinn_kernel(
 
     Raises:
         TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, `operator` does not return a scalar, or a value
-            is not finite.
+        ValueError: If shapes or devices do not fit, `operator` does not return a scalar, torch.func
+            cannot run the model, or a value is not finite.
 
     Example:
         >>> line = nn.Linear(1, 1)  # u = θ₁ x + θ₂, Lu = u' = θ₁
@@ -98,6 +101,7 @@ def pinn_kernel(
     size = sum(p.numel() for p in theta.values())
     rows = max(1, WORKING_SET // (4 * size * x_boundary.element_size()))
 
+    @plain_attention()
     def jacobian(x, transform):
         def f(theta, point):
             return transform(field_of(model, theta))(point)
@@ -132,10 +136,24 @@ def gram(j: Tensor) -> Tensor:
 
 
 def field_of(model: nn.Module, theta: dict[str, Tensor]) -> Field:
-    """Return u as a function of one point, (d,) → scalar, at the parameters `theta`."""
-    return lambda point: functional_call(model, theta, (point[None],)).reshape(())
+    """Return u as a function of one point, (d,) → scalar, at the parameters `theta`.
+
+    That function raises ValueError where torch.func cannot run the model.
+    """
+
+    def u(point):
+        try:
+            return run(model, point[None], theta).reshape(())
+        except RuntimeError as error:
+            raise ValueError(
+                f"torch.func, which differentiates u point by point, cannot run this model: "
+                f"{error}\nTake in-place writes, .item() and branches on values out of its forward."
+            ) from error
+
+    return u
 
 
+@plain_attention()
 def check_pinn(model, x_boundary, x_interior, operator) -> list[tuple[str, nn.Parameter]]:
     """Return the trainable parameters of `model`, or say what is wrong with the arguments."""
     parameters = _checks.trainable_parameters(model)
@@ -153,8 +171,9 @@ def check_pinn(model, x_boundary, x_interior, operator) -> list[tuple[str, nn.Pa
             f"operator must be a function that maps u to Lu; got {type(operator).__name__}. "
             f"PoissonProblem().operator is one."
         )
+    batch = torch.cat([x_boundary[:1], x_interior]).detach()
     with torch.enable_grad():
-        outputs = model(x_boundary[:1])
+        outputs = run(model, batch[:1])
     _checks.require_outputs(outputs, 1)
     if outputs.numel() != 1:
         raise ValueError(
@@ -162,9 +181,10 @@ def check_pinn(model, x_boundary, x_interior, operator) -> list[tuple[str, nn.Pa
             f"Wrap it in a module that picks one."
         )
     _checks.require_attached(outputs)
-    with torch.no_grad():
-        among = model(torch.cat([x_boundary[:1], x_interior]))
-    _checks.require_same_row(outputs.detach(), among)
+    with torch.no_grad():  # the last row too: a sum over earlier rows leaves the first alone
+        among = run(model, batch)
+        _checks.require_same_row(outputs, among)
+        _checks.require_same_row(run(model, batch[-1:]), among[-1:])
     theta = {name: p.detach() for name, p in parameters.items()}
     image = operator(field_of(model, theta))
     if not callable(image):

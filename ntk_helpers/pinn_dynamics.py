@@ -57,6 +57,13 @@ class PINNDynamics:
             for part in parts:
                 _checks.require_tensor(name, part)
                 _checks.require_same_place(kernel=kernel.uu, **{name: part})
+            sizes = tuple(part.numel() for part in parts)
+            if sizes != kernel.ur.shape:
+                raise ValueError(
+                    f"{name} must hold {len(kernel.uu)} boundary and {len(kernel.rr)} interior "
+                    f"values, as the kernel does; got {sizes[0]} and {sizes[1]}. Write "
+                    f"{name}=(boundary, interior)."
+                )
         self._n = len(kernel.uu)
         scales = loss_scales(loss, self._n, len(kernel.rr))
         pair = [w * c for w, c in zip(weight_pair(weights, positive=True), scales, strict=True)]
@@ -65,11 +72,6 @@ class PINNDynamics:
         ]
         self._root = torch.cat(diagonal).sqrt()
         y, f0 = (torch.cat([part.reshape(-1) for part in parts]) for parts in (targets, start))
-        if y.shape != self._root.shape or f0.shape != y.shape:
-            raise ValueError(
-                f"targets and start must each hold {self._n} boundary and {len(kernel.rr)} "
-                f"interior values, as the kernel does; got {len(y)} and {len(f0)} values."
-            )
         square = kernel.weighted(*pair).full
         self.flow = KernelDynamics(square, self._root * y, self._root * f0, loss="sum")
         self.eigenvalues = self.flow.eigenvalues
@@ -90,14 +92,31 @@ class PINNDynamics:
             t: Time, or T times.
             k_test_train: (m, n_b + n_r) kernel of u at those points with u(x_b) and Lu(x_r).
             f0_test: (m,) u at those points at t = 0.
+
+        Raises:
+            TypeError: If an argument is of the wrong type, or dtypes differ.
+            ValueError: If a time is negative or NaN, or shapes or devices do not fit.
         """
-        return self.flow.test(t, k_test_train * self._root, f0_test)
+        return self.flow.test(t, self._scaled(k_test_train), f0_test)
 
     def test_steps(
         self, k: int | Tensor, learning_rate: float, k_test_train: Tensor, f0_test: Tensor
     ) -> Tensor:
         """Return u at other points after exactly k steps of descent, shaped as in `test`."""
-        return self.flow.test_steps(k, learning_rate, k_test_train * self._root, f0_test)
+        return self.flow.test_steps(k, learning_rate, self._scaled(k_test_train), f0_test)
+
+    def _scaled(self, k_test_train: Tensor) -> Tensor:
+        """Return K(x, X) D^½ (m, n_b + n_r), after a look at its columns."""
+        _checks.require_tensor("k_test_train", k_test_train, ndim=(2,))
+        _checks.require_same_place(kernel=self._root, k_test_train=k_test_train)
+        n_b, n = self._n, len(self._root)
+        if k_test_train.shape[1] != n:
+            raise ValueError(
+                f"k_test_train must have a column for each of the {n_b} boundary and {n - n_b} "
+                f"interior values; got shape {tuple(k_test_train.shape)}. torch.cat([uu, ur], 1) "
+                f"joins the two blocks."
+            )
+        return k_test_train * self._root
 
     def _split(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Undo the scaling by D^½ and part the boundary from the interior."""

@@ -1,10 +1,14 @@
 """What a step of training a PINN needs, u and Lu and their pull on θ, as fast as can be."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from ntk_helpers.networks import MLP
+from ntk_helpers.chains import as_chain, is_untouched
+from ntk_helpers.jacobians import plain_attention
+from ntk_helpers.networks import MLP, ScaledLinear
 from ntk_helpers.pinn import PINNKernel, field_of, gram, pinn_kernel
 from ntk_helpers.pinn_problem import Operator, Standardized, second_derivative
 
@@ -17,22 +21,17 @@ def make_fields(model: nn.Module, x_boundary, x_interior, operator: Operator, me
     Raises:
         ValueError: If the method that was asked for cannot take this model and operator.
     """
-    network, _, _ = _parts(model)
-    curved = operator is second_derivative and isinstance(network, MLP)
-    curved = curved and network.n_in == 1 and network.activation == "tanh"
+    depth = _depth(model, x_interior) if operator is second_derivative else 0
     trained = all(p.requires_grad for p in model.parameters())
-    fits = {
-        "analytic": curved and network.depth == 1 and trained,
-        "taylor": curved,
-        "autograd": True,
-    }
+    fits = {"analytic": depth == 1 and trained, "taylor": depth > 0, "autograd": True}
     if method == "auto":
         method = next(name for name, possible in fits.items() if possible)
     if not fits[method]:
         raise ValueError(
             f"method {method!r} needs an ntk.MLP with one input and tanh (for 'analytic' also one "
             f"hidden layer, all of it trainable), plain or in ntk.Standardized, and the operator "
-            f"u ↦ u''. Use method='auto'."
+            f"u ↦ u''. Neither may be a subclass, nor have hooks, another forward or parametrized "
+            f"layers. Use method='auto'."
         )
     kind = {"analytic": AnalyticFields, "taylor": TaylorFields, "autograd": Fields}[method]
     return kind(model, x_boundary, x_interior, operator)
@@ -40,15 +39,29 @@ def make_fields(model: nn.Module, x_boundary, x_interior, operator: Operator, me
 
 def _parts(model: nn.Module) -> tuple[nn.Module, Tensor | float, Tensor | float]:
     """Return (network, m, s) with u(x) = network((x − m) / s)."""
-    if isinstance(model, Standardized):
+    if type(model) is Standardized:
         return model.network, model.mean, model.scale
     return model, 0.0, 1.0
+
+
+def _depth(model: nn.Module, x: Tensor) -> int:
+    """Return how many layers of tanh units the MLP in `model` has, for points `x` (n, 1).
+
+    0 is any other model, be it an MLP altered by a subclass, a hook or a parametrization.
+    """
+    network, _, _ = _parts(model)
+    if type(network) is not MLP or network.activation != "tanh" or x.shape[1] != 1:
+        return 0
+    chain = as_chain(network, x) if is_untouched(model) else None
+    scaled = chain and all(type(link.layer) is ScaledLinear for link in chain)
+    return len(chain) - 1 if scaled else 0
 
 
 class Fields:
     """u on the boundary and Lu inside, by automatic differentiation: any model, any operator."""
 
     threads = None  # as many as torch likes
+    around = staticmethod(plain_attention)  # a context to train in: the model may hold attention
 
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold what does not change in training."""
@@ -84,6 +97,8 @@ class TaylorFields(Fields):
     φ(z)'' = φ''(z) z'² + φ'(z) z'', with φ = tanh: φ' = 1 − φ² and φ'' = −2 φ φ'.
     """
 
+    around = nullcontext
+
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold all points in one batch, each boundary point once, standardised, with x̂' = 1/s."""
         super().__init__(model, x_boundary, x_interior, operator)
@@ -117,6 +132,7 @@ class AnalyticFields(Fields):
         ∂u''/∂b = c_1 s_2 V a² φ'''       ∂u''/∂W = s_1 s_2 V (2 a φ'' / s + a² φ''' x̂)
     """
 
+    around = nullcontext
     threads = 1  # such small matrices gain nothing by more, and lose a lot on a busy machine
 
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):

@@ -1,5 +1,6 @@
 """Train a physics-informed network by gradient descent, with fixed or balanced weights."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ class PINNHistory(NamedTuple):
         lu: (R, n_r) Lu inside.
         losses: (R, 2) boundary and residual loss, each without its weight λ.
         weights: (R, 2) λ_b and λ_r, as the step after the record uses them.
-        parameter_change: (R,) ‖θ − θ_0‖ / ‖θ_0‖.
+        parameter_change: (R,) ‖θ − θ_0‖ / ‖θ_0‖: 0 while θ = θ_0, infinite once it leaves θ_0 = 0.
         kernels: The tangent kernel at each record; empty unless asked for.
         observed: (R, …) what `observe(model)` returned; None without `observe`.
         learning_rate: η.
@@ -45,9 +46,15 @@ class PINNHistory(NamedTuple):
 
     @property
     def kernel_change(self) -> Tensor:
-        """‖K − K_0‖ / ‖K_0‖ at each kernel that was kept, (R,), Frobenius norms."""
+        """‖K − K_0‖ / ‖K_0‖ at each kernel that was kept, (R,), Frobenius norms.
+
+        Raises:
+            ValueError: If no kernel was kept.
+        """
+        if not self.kernels:
+            raise ValueError("no kernel was kept: ask for them, train_pinn(…, keep_kernels=True).")
         first = self.kernels[0].full
-        return torch.stack([(k.full - first).norm() / first.norm() for k in self.kernels])
+        return torch.stack([_relative((k.full - first).norm(), first.norm()) for k in self.kernels])
 
 
 def train_pinn(
@@ -77,7 +84,8 @@ def train_pinn(
 
     Args:
         model: Any module with one output, (n, d) → (n, 1) or (n,).
-        problem: Has .solution(x) for the boundary values, .forcing(x) and .operator.
+        problem: Has .operator, and .solution(x) for the boundary values g and .forcing(x) for f,
+            one value for each row of x (n, d).
         x_boundary: (n_b, d) points; one that is listed m times counts m times.
         x_interior: (n_r, d) points.
         learning_rate: η, greater than 0.
@@ -98,7 +106,8 @@ def train_pinn(
 
     Raises:
         TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, or a value is out of range.
+        ValueError: If shapes or devices do not fit, a value is out of range, torch.func cannot run
+            the model, `method` cannot take it, or g, f or the loss is not finite at the start.
     """
     for part in ("operator", "solution", "forcing"):
         if not callable(getattr(problem, part, None)):
@@ -120,28 +129,29 @@ def train_pinn(
     scales = loss_scales(loss, len(x_boundary), len(x_interior))
     marks = _records.marks(record_at, steps, about=40)
     look = _records.observer(observe)
-    g, f = problem.solution(x_boundary).reshape(-1), problem.forcing(x_interior).reshape(-1)
+    g = _asked("problem.solution(x)", problem.solution(x_boundary), x_boundary)
+    f = _asked("problem.forcing(x)", problem.forcing(x_interior), x_interior)
     fields = make_fields(model, x_boundary, x_interior, problem.operator, method)
     start = [p.detach().clone() for p in fields.parameters]
     weights = fields.kernel().balance_weights() if balanced else weight_pair(weights)
 
     records, kernels, first, diverged = [], [], None, False
     bar = tqdm(total=steps, disable=not progress, desc="training", leave=False)
-    with _threads(fields.threads), bar:
+    with _threads(fields.threads), fields.around(), torch.enable_grad(), bar:
         for k in range(steps + 1):
             u, lu = fields.values()
             r_u, r_lu = u - g, lu - f
             if k in marks or k % 100 == 0:
                 both = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
                 value = both @ both.new_tensor(weights)
-                first = value.item() if first is None else first
+                first = _finite_at_start(value.item()) if first is None else first
                 if not value.item() <= 1e6 * (first + 1):
                     diverged = True
                     break
             if refresh_every and k and k % refresh_every == 0:
                 weights = fields.kernel().balance_weights()
             if k in marks:
-                moved = _distance(fields.parameters, start) / _distance(start, None)
+                moved = _relative(_distance(fields.parameters, start), _distance(start, None))
                 records.append((k, u, lu, both, u.new_tensor(weights), moved, look(model)))
                 if keep_kernels:
                     kernels.append(fields.kernel())
@@ -162,6 +172,30 @@ def train_pinn(
     return PINNHistory(step, time, *stacked, tuple(kernels), seen, float(learning_rate), diverged)
 
 
+def _asked(name: str, value, x: Tensor) -> Tensor:
+    """Return the `value` that a problem gives for points `x` as (n,), or say what is wrong."""
+    if not isinstance(value, Tensor) or value.numel() != len(x):
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"{name} must be a tensor with one value for each row of x, which is {tuple(x.shape)}; "
+            f"got {got}. A constant c is torch.full_like(x[:, 0], c)."
+        )
+    value = value.detach().reshape(-1)
+    _checks.require_tensor(name, value)
+    _checks.require_same_place(x=x, **{name: value})
+    return value
+
+
+def _finite_at_start(loss: float) -> float:
+    """Return the first loss, or say that there is nothing to train."""
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"the loss must be finite at the start; got {loss}, although the targets are finite. "
+            f"Look at what problem.operator does at these points (a division by zero?)."
+        )
+    return loss
+
+
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """Compute with `count` CPU threads meanwhile; None leaves their number alone."""
@@ -180,13 +214,20 @@ def _distance(parameters, start) -> Tensor:
         return torch.stack([part.norm() for part in parts]).norm()
 
 
+def _relative(change: Tensor, size: Tensor) -> Tensor:
+    """Return change / size, and 0 where nothing changed, even from 0."""
+    return torch.where(change == 0, change, change / size)
+
+
 def _warn(fields, start, step: int, learning_rate: float, pair) -> None:
     """Say that training diverged, and which rate the kernel at the start allows."""
     final = [p.detach().clone() for p in fields.parameters]
     with torch.no_grad():
         torch._foreach_copy_(fields.parameters, start)
-        limit = 2 / fields.kernel().weighted(*pair).eigenvalues()[-1].item()
-        torch._foreach_copy_(fields.parameters, final)
+        try:
+            limit = 2 / fields.kernel().weighted(*pair).eigenvalues()[-1].item()
+        finally:
+            torch._foreach_copy_(fields.parameters, final)
     warnings.warn(
         f"training diverged by step {step}: the learning rate is {learning_rate:g}, and the "
         f"largest stable rate at the start is 2/λ_max = {limit:.3g}. The history ends before it.",

@@ -8,6 +8,7 @@ import math
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -210,19 +211,26 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     yield "PoissonProblem", ntk.PoissonProblem, {}, waves
     yield "PoissonProblem.boundary", poisson.boundary, {}, {"n": SIZES | {"odd": 3}}
     yield "PoissonProblem.interior", poisson.interior, {}, {"n": SIZES}
-    xb, xr = poisson.boundary(4, **F64), poisson.interior(4, **F64)
+    xb, xr = poisson.boundary(4, **F64), poisson.interior(5, **F64)
     net, waves = ntk.MLP(1, 4, activation="tanh", **F64), points(xb)
     operators = {"None": None, "a number": 3, "no function": lambda u: 3}
     operators |= {"a vector": lambda u: lambda x: torch.ones(3) * u(x)}
     operators |= {"NaN": lambda u: lambda x: u(x) * NAN, "a float": lambda u: lambda x: 1.0}
     solvers = models(1) | {"two outputs": ntk.MLP(1, 2, 2, **F64)}
+    solvers |= {"adds rows": Odd(1, lambda f: f.cumsum(0))}
+    solvers |= {"a branch": Odd(1, lambda f: f if f.isfinite().all() else 0 * f)}
     blocks = {"model": solvers, "x_boundary": waves, "x_interior": waves}
     pinn = {"model": net, "x_boundary": xb, "x_interior": xr}
     good = pinn | {"operator": poisson.operator}
     yield "pinn_kernel", ntk.pinn_kernel, good, blocks | {"operator": operators}
     pairs = {"None": None, "a number": 3.0, "unknown": "best", "one": (1.0,), "NaN": (NAN, 1.0)}
     pairs |= {"negative": (-1.0, 1.0)}
-    solved = blocks | rates | {"problem": {"None": None, "a number": 3}, "weights": pairs}
+    forcings = {"NaN": lambda x: x * NAN, "too few": lambda x: x[:2], "a float": lambda x: 1.0}
+    forcings |= {"float32": lambda x: x.float(), "booleans": lambda x: x > 0}
+    asked = {"operator": poisson.operator, "solution": poisson.solution}
+    problems = {name: SimpleNamespace(**asked, forcing=f) for name, f in forcings.items()}
+    problems |= {"None": None, "a number": 3}
+    solved = blocks | rates | {"problem": problems, "weights": pairs}
     solved |= {"refresh_every": without(SIZES, "None"), "record_at": RECORDS, "method": NAMES}
     solved |= {"observe": watch | {"grows": growing()}}
     yield "train_pinn", ntk.train_pinn, pinn | run | {"problem": poisson}, solved
@@ -230,13 +238,21 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     weights = {"boundary": without(NUMBERS, "a tensor"), "residual": without(NUMBERS, "a tensor")}
     good = {"boundary": 1.0, "residual": 1.0}
     yield "PINNKernel.weighted", measured.weighted, good, weights
-    zero = torch.zeros(4, **F64)
-    sides = {"None": None, "one": (zero,), "too few": (zero[:2], zero), "NaN": (zero * NAN, zero)}
-    sides |= {"float32": (zero.float(), zero.float()), "a list": (zero.tolist(), zero)}
+    zero, five = torch.zeros(4, **F64), torch.zeros(5, **F64)
+    sides = {"None": None, "one": (zero,), "too few": (zero[:2], five), "NaN": (zero * NAN, five)}
+    sides |= {"float32": (zero.float(), five.float()), "a list": (zero.tolist(), five)}
+    sides |= {"swapped": (five, zero), "all on one side": (torch.zeros(9, **F64), five[:0])}
     bad = {"kernel": {"None": None, "a matrix": K}, "targets": sides, "start": sides}
     bad |= {"weights": pairs | {"zero": (0.0, 1.0)}, "loss": NAMES}
-    good = {"kernel": measured, "targets": (zero, zero), "start": (zero, zero)}
+    good = {"kernel": measured, "targets": (zero, five), "start": (zero, five)}
     yield "PINNDynamics", ntk.PINNDynamics, good, bad
+    frozen, near = ntk.PINNDynamics(**good), measured.full[:3]
+    test = points(near) | {"other size": near[:, :5], "one column": near[:, :1]}
+    test = {"k_test_train": test, "f0_test": start}
+    good = {"k_test_train": near, "f0_test": Y}
+    yield "PINNDynamics.test", frozen.test, good | {"t": 1.0}, test | {"t": TIMES}
+    good |= {"k": 1, "learning_rate": 1e-9}
+    yield "PINNDynamics.test_steps", frozen.test_steps, good, test | whole
     spread = without(waves, "float32", "other columns") | {"all equal": 0 * xb}
     some = {name: models(1)[name] for name in ("None", "a function", "no parameter", "frozen")}
     good = {"network": net, "points": xr}

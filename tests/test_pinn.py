@@ -3,6 +3,8 @@
 import copy
 import math
 import warnings
+from functools import partial
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
@@ -17,7 +19,8 @@ from torch import nn
 from torch.func import grad, jacrev
 
 import ntk_helpers as ntk
-from ntk_helpers import pinn
+from ntk_helpers import pinn, pinn_fields
+from ntk_helpers.jacobians import plain_attention
 
 PROBLEM = ntk.PoissonProblem()
 X_B, X_R = (
@@ -249,6 +252,95 @@ def test_balance_weights_give_both_losses_the_same_sum_of_rates():
     assert boundary > residual
 
 
+class Odd(nn.Module):
+    """A network whose hidden layer h (n, 4) goes through a function that may do anything."""
+
+    def __init__(self, act):
+        """Take act(model, h)."""
+        super().__init__()
+        self.act, self.first, self.last = act, *ntk.MLP(1, 4, seed=0).layers
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x):
+        return self.last(self.act(self, torch.tanh(self.first(x))))
+
+
+def count(model, h):
+    model.seen += 1
+    return h
+
+
+def average(model, h):
+    model.seen.mul_(0.9).add_(0.1 * h.detach().mean(0))
+    return h
+
+
+def branch(model, h):
+    return h if h.isfinite().all() else 0 * h
+
+
+def test_a_model_that_counts_its_calls_is_only_looked_at():
+    model, plain = Odd(count), Odd(lambda model, h: h)
+    found = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator)
+    assert torch.equal(found.full, ntk.pinn_kernel(plain, X_B, X_R, PROBLEM.operator).full)
+    assert model.seen.tolist() == [0] * 4
+    run = train(model, steps=3)
+    assert torch.equal(run.lu, train(plain, steps=3).lu)
+    assert model.seen.tolist() == [4] * 4  # once at each u that training looks at, and no more
+
+
+@pytest.mark.parametrize("act", [average, branch])
+def test_a_model_that_cannot_be_run_point_by_point_is_refused(act):
+    for call in (train, lambda model: ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator)):
+        with pytest.raises(
+            ValueError, match=r"(?s)torch\.func, .* cannot run .*\nTake in-place wr"
+        ):
+            call(Odd(act))
+
+
+@pytest.mark.parametrize(
+    "mix", [lambda _, h: h.cumsum(0), lambda _, h: h.flip(0).cumsum(0).flip(0)]
+)
+def test_a_model_that_adds_up_rows_from_either_end_has_no_kernel(mix):
+    with pytest.raises(ValueError, match="model mixes the rows of a batch"):
+        ntk.pinn_kernel(Odd(mix), X_B, X_R, PROBLEM.operator)
+
+
+def test_points_that_carry_a_graph_do_not_stand_for_parameters():
+    cut = Odd(lambda model, h: h)
+    cut.register_forward_hook(lambda model, inputs, u: u.detach() + inputs[0])
+    with pytest.raises(ValueError, match="output does not depend on its trainable parameters"):
+        ntk.pinn_kernel(cut, X_B.clone().requires_grad_(), X_R, PROBLEM.operator)
+
+
+class Attention(nn.Module):
+    """u(x) by an encoder layer, which sees three tokens made of x."""
+
+    def __init__(self):
+        """Draw the parameters."""
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.read = nn.Linear(1, 12), nn.Linear(4, 1)
+        options = {"dropout": 0.0, "activation": "gelu", "batch_first": True}
+        self.encode = nn.TransformerEncoderLayer(4, 2, 6, **options)
+
+    def forward(self, x):
+        return self.read(self.encode(self.tokens(x).unflatten(1, (3, 4))).mean(1))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_attention_has_a_kernel_and_is_trained(mode):
+    model, twin = Attention().train(mode), Attention().train(mode)
+    found = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator).full
+    run = train(model, steps=5)
+    with plain_attention():
+        expected = pinn_kernel_by_loop(twin, X_B, X_R, second_derivative_by_autograd)
+        u, curvature = train_pinn_by_loop(twin, PROBLEM, X_B, X_R, 1e-4, 5, (1.0, 1.0))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(run.u[-1], u, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(run.lu[-1], curvature, rtol=1e-9, atol=1e-9)
+
+
 # --- training ----------------------------------------------------------------------------------
 
 
@@ -371,12 +463,92 @@ def test_frozen_parameters_stay():
     assert torch.equal(model.network.layers[0].weight, before)
 
 
+class HardMLP(ntk.MLP):
+    """u(0) = u(1) = 0 by construction."""
+
+    def forward(self, x):
+        return x * (1 - x) * super().forward(x)
+
+
+class HardStandardized(ntk.Standardized):
+    """The same around a network that is left as it is."""
+
+    def forward(self, x):
+        return x * (1 - x) * super().forward(x)
+
+
+def vanishing(model, x):
+    return x * (1 - x) * type(model).forward(model, x)
+
+
+def altered(kind):
+    """Return a PINN that is an ntk.MLP, plain or in ntk.Standardized, but for one thing."""
+    torch.manual_seed(0)
+    whole = network("ntk" if "around" in kind else "text")
+    if "hook" in kind:
+        whole.register_forward_hook(lambda m, inputs, u: inputs[0] * (1 - inputs[0]) * u)
+    elif "forward" in kind:
+        whole.forward = partial(vanishing, whole)
+    elif kind == "a parametrized layer":
+        nn.utils.parametrizations.weight_norm(whole.layers[0])
+    elif kind == "a plain layer put in":
+        whole.layers[1] = nn.Linear(12, 1)
+    elif kind == "one more layer":
+        whole.layers.insert(1, nn.Linear(12, 12))
+    elif kind == "a subclass":
+        whole = HardMLP(1, 12, activation="tanh", seed=0)
+    elif kind == "a subclass of Standardized":
+        whole = HardStandardized(whole, X_R)
+    return whole
+
+
+ALTERED = ["a subclass", "a subclass of Standardized", "a hook", "a hook around", "a forward"]
+ALTERED += ["a forward around", "a parametrized layer", "a plain layer put in", "one more layer"]
+
+
+@pytest.mark.parametrize("kind", ALTERED)
+def test_a_network_that_was_altered_is_trained_as_what_it_is(kind):
+    model, twin = altered(kind), altered(kind)
+    kernel = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator)
+    run = train(model, weights=(2.0, 0.5), keep_kernels=True)
+    assert torch.equal(run.kernels[0].full, kernel.full)
+    u, curvature = train_pinn_by_loop(twin, PROBLEM, X_B, X_R, 1e-4, 20, (2.0, 0.5))
+    torch.testing.assert_close(run.u[-1], u, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(run.lu[-1], curvature, rtol=1e-9, atol=1e-9)
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-9)
+    for method in ("analytic", "taylor"):
+        with pytest.raises(ValueError, match=f"{method!r} needs .* Neither may be a subclass, nor"):
+            train(model, method=method)
+
+
+@setups
+def test_plain_networks_take_the_fastest_method_that_fits(setup):
+    for depth, kind in [(1, pinn_fields.AnalyticFields), (2, pinn_fields.TaylorFields)]:
+        model = network(setup, depth=depth)
+        fields = pinn_fields.make_fields(model, X_B, X_R, PROBLEM.operator, "auto")
+        assert type(fields) is kind
+
+
 def test_a_run_that_diverges_stops_and_names_the_largest_rate():
     limit = 2 / ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator).eigenvalues()[-1].item()
     with pytest.warns(RuntimeWarning, match=rf"diverged by step .* 2/λ_max = {limit:.3g}\b"):
         run = train(network(), learning_rate=100 * limit, steps=500)
     assert run.diverged
     assert run.lu.isfinite().all()
+
+
+def test_a_run_that_diverges_because_its_kernel_is_infinite_leaves_the_model_where_it_ran_to():
+    class Root(ntk.PoissonProblem):
+        def operator(self, u):
+            return lambda x: u(x).abs().sqrt()  # which has no derivative in θ where u = 0
+
+    model = network("text")
+    nn.init.zeros_(model.layers[1].weight)
+    nn.init.zeros_(model.layers[1].bias)
+    with pytest.raises(ValueError, match="the kernel holds NaN or infinite values"):
+        ntk.train_pinn(model, Root(), X_B, X_R, learning_rate=1e-4, steps=2, progress=False)
+    assert model.layers[1].weight.isnan().all()
 
 
 def test_the_largest_rate_is_that_of_the_weights_and_the_loss():
@@ -408,13 +580,43 @@ def test_a_network_that_has_nothing_to_learn_does_not_diverge():
     run = ntk.train_pinn(model, problem, X_B, X_R, learning_rate=0.1, steps=2, progress=False)
     assert not run.diverged
     assert (run.losses == 0).all()
+    assert run.parameter_change.tolist() == [0, 0, 0]
+    away = ntk.PoissonProblem(0.5)
+    run = ntk.train_pinn(model, away, X_B, X_R, learning_rate=0.1, steps=2, progress=False)
+    assert run.parameter_change.tolist() == [0, math.inf, math.inf]  # any step is infinitely long
 
 
 @methods
-def test_what_is_recorded_carries_no_gradient(method):
-    run = train(network(), method=method, steps=2, observe=lambda u: u(X_R))
+@pytest.mark.parametrize("grad", [False, True])
+def test_what_is_recorded_carries_no_gradient(method, grad):
+    x_b, x_r = X_B.clone().requires_grad_(grad), X_R.clone().requires_grad_(grad)
+    model = network()
+    options = {"learning_rate": 1e-4, "steps": 20, "progress": False, "method": method}
+    run = ntk.train_pinn(model, PROBLEM, x_b, x_r, observe=lambda u: u(x_r), **options)
     parts = [run.u, run.lu, run.losses, run.weights, run.parameter_change, run.observed]
     assert not any(part.requires_grad for part in parts)
+    assert torch.equal(run.losses, train(network(), method=method).losses)
+
+
+def test_a_forcing_may_be_a_derivative_in_the_points():
+    class Derived(ntk.PoissonProblem):
+        def forcing(self, x):
+            (slope,) = torch.autograd.grad(self.solution(x).sum(), x, create_graph=True)
+            return torch.autograd.grad(slope.sum(), x)[0]
+
+    x_r = X_R.clone().requires_grad_()
+    run = ntk.train_pinn(network(), Derived(), X_B, x_r, learning_rate=1e-4, steps=20)
+    torch.testing.assert_close(run.losses, train(network()).losses)
+
+
+@methods
+def test_training_under_no_grad_is_training(method):
+    with torch.no_grad():
+        run = train(network(), method=method, keep_kernels=True)
+        assert not torch.is_grad_enabled()
+    expected = train(network(), method=method, keep_kernels=True)
+    assert torch.equal(run.lu, expected.lu)
+    assert torch.equal(run.kernels[-1].full, expected.kernels[-1].full)
 
 
 def test_boundary_values_may_differ_from_zero():
@@ -593,13 +795,66 @@ def test_bad_arguments_of_training_are_refused():
         train(network(), learning_rate=0.0)
 
 
+@pytest.mark.parametrize("part", ["solution", "forcing"])
+def test_problems_that_ask_for_what_no_network_can_give_are_refused(part):
+    name = rf"problem\.{part}\(x\)"
+    for value, error, what in [
+        (lambda x: 1 / (0 * x), ValueError, "holds . value.s. that are NaN or infinite"),
+        (lambda x: x * math.nan, ValueError, "holds . value.s. that are NaN or infinite"),
+        (lambda x: x[:2], ValueError, r"must be a tensor with one .*\(., 1\); got shape \(2, 1\)"),
+        (lambda x: x * x.T, ValueError, r"must be a tensor with one value .*; got shape"),
+        (lambda x: -2.0, ValueError, r"must .*; got float\. A constant c is torch\.full_like"),
+        (lambda x: x.float(), TypeError, r"is torch\.float32 but x is torch\.float64"),
+    ]:
+        problem = SimpleNamespace(
+            operator=PROBLEM.operator, solution=PROBLEM.solution, forcing=PROBLEM.forcing
+        )
+        setattr(problem, part, value)
+        with pytest.raises(error, match=f"{name} {what}"):
+            ntk.train_pinn(network(), problem, X_B, X_R, learning_rate=1e-4, steps=2)
+
+
+@pytest.mark.parametrize("method", ["auto", "autograd"])
+def test_a_loss_that_is_not_finite_at_the_start_is_no_divergence(method):
+    class Radial(ntk.PoissonProblem):
+        def operator(self, u):
+            return lambda x: grad(u)(x)[0] / x[0]
+
+    with pytest.raises(ValueError, match=r"the loss must be finite at the start; got (inf|nan)"):
+        ntk.train_pinn(network(), Radial(), X_B, X_R, learning_rate=1e-4, steps=2, method=method)
+
+
+def test_kernels_that_were_not_kept_have_no_change():
+    with pytest.raises(ValueError, match=r"no kernel was kept: .* keep_kernels=True"):
+        print(train(network(), steps=1).kernel_change)
+
+
 def test_values_that_do_not_fit_the_kernel_are_refused():
     kernel = ntk.pinn_kernel(network(), X_B, X_R, PROBLEM.operator)
-    with pytest.raises(ValueError, match=r"4 boundary and 7 interior values.*got 8 and 11 values"):
-        ntk.PINNDynamics(kernel, (torch.zeros(4), torch.zeros(4)), (torch.zeros(4), torch.zeros(7)))
     pair = (torch.zeros(4), torch.zeros(7))
+    with pytest.raises(ValueError, match=r"start must hold 4 boundary and 7 .*; got 4 and 4\."):
+        ntk.PINNDynamics(kernel, pair, (pair[0], pair[0]))
+    with pytest.raises(ValueError, match=r"targets must hold 4 boundary and 7 .*; got 7 and 4\."):
+        ntk.PINNDynamics(kernel, pair[::-1], pair)
     with pytest.raises(ValueError, match="λ_b must be finite and greater than 0; got 0"):
         ntk.PINNDynamics(kernel, pair, pair, weights=(0.0, 1.0))
+
+
+def test_kernels_of_test_points_that_do_not_fit_are_refused():
+    dynamics, kernel, _ = _forecast(network())
+    near, start = kernel.full[:3], torch.zeros(3)
+    calls = [partial(dynamics.test, 1.0), partial(dynamics.test_steps, 2, 1e-9)]
+    for call in calls:
+        assert call(near, start).shape == (3,)
+        for bad in (near[:, :1], near[:, :7], near[:, :4], near.T):
+            with pytest.raises(ValueError, match="a column for each of the 4 boundary and 7 inter"):
+                call(bad, start)
+        with pytest.raises(ValueError, match=r"k_test_train must have 2 axes; got shape \(11,\)"):
+            call(near[0], start[:1])
+        with pytest.raises(TypeError, match=r"k_test_train is torch\.float32 but kernel is"):
+            call(near.float(), start)
+        with pytest.raises(TypeError, match=r"k_test_train must be a torch\.Tensor; got NoneType"):
+            call(None, start)
 
 
 def test_nothing_warns_in_a_healthy_run():
