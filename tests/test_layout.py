@@ -42,8 +42,8 @@ COMPUTE = {
     "batched": {"networks", "slopes"},
     "ensembles": {"batched", "networks", "training"},
     "pinn_problem": set(),
-    "pinn": {"empirical", "pinn_problem"},
-    "pinn_fields": {"networks", "pinn", "pinn_problem"},
+    "pinn": {"empirical", "hooks", "jacobians", "pinn_problem"},
+    "pinn_fields": {"chains", "jacobians", "networks", "pinn", "pinn_problem"},
     "pinn_training": {"pinn", "pinn_fields"},
     "pinn_dynamics": {"dynamics", "pinn"},
 }
