@@ -8,6 +8,7 @@ from torch import nn
 
 import ntk_helpers as ntk
 from ntk_helpers.grams import add_gram
+from ntk_helpers.hooks import close
 from ntk_helpers.layerwise import Factor, _layer, make_plan
 
 TAKEN = {
@@ -48,6 +49,17 @@ def test_hooks_of_ones_own_that_change_outputs_are_part_of_the_model():
     x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).double()
     found = ntk.empirical_ntk(model, x, method="layerwise")
     torch.testing.assert_close(found, kernel_by_loop(model, x, x))
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
+def test_tensors_are_close_that_differ_by_rounding(dtype, rounding):
+    a = torch.tensor([3.0, -4.0], dtype=dtype)
+    assert close(a, a * (1 + rounding))
+    assert not close(a, a * (1 + 100 * rounding))
+    assert not close(a, -a)
+    assert close(0 * a, 0 * a)
+    assert not close(0 * a, a)
+    assert not close(a * torch.nan, a * torch.nan)
 
 
 class Sine(torch.autograd.Function):
