@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ntk_helpers import _checks
+from ntk_helpers import _checks, _records
 
 
 class KernelDynamics:
@@ -49,7 +49,7 @@ class KernelDynamics:
             loss: "mean" or "sum".
 
         Raises:
-            TypeError: If an argument is of the wrong type, or dtypes differ.
+            TypeError: If an argument is of the wrong type, or dtypes differ or are half precision.
             ValueError: If shapes or devices do not fit, or k_train is not symmetric or has an
                 eigenvalue below −1e-4 λ_max.
         """
@@ -59,6 +59,8 @@ class KernelDynamics:
         _checks.require_tensor("f0", f0)
         _checks.require_same_place(k_train=k_train, y=y, f0=f0)
         _checks.require_choice("loss", loss, ["mean", "sum"])
+        if k_train.dtype not in {torch.float32, torch.float64}:
+            raise TypeError(f"torch finds no eigenvalues in {k_train.dtype}; convert by .float().")
         n, k = y[:, None].flatten(1).shape
         self._coupled = k_train.ndim == 4
         self._kernel_shape = torch.Size((n, n, k, k) if self._coupled else (n, n))
@@ -73,8 +75,10 @@ class KernelDynamics:
         self._f0 = f0.detach()
         kernel = self._square(k_train.detach())
         _checks.require_symmetric("k_train", kernel)
-        raw, self.eigenvectors = torch.linalg.eigh((kernel + kernel.T) / 2)
+        raw, self.eigenvectors = torch.linalg.eigh(0.5 * kernel + 0.5 * kernel.T)
         low, high = float(raw[0]), float(raw[-1])
+        if not math.isfinite(high):
+            raise ValueError(f"eigenvalues of k_train exceed {raw.dtype}; convert by .double().")
         if low < -1e-4 * max(high, 0.0):
             raise ValueError(
                 f"k_train is not positive semidefinite: its eigenvalues run from {low:.3g} to "
@@ -170,7 +174,7 @@ class KernelDynamics:
 
     def _flow(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """Return 1 − e^{−cλt} and (1 − e^{−cλt})/λ, (n, 1) or (T, n, 1)."""
-        t = self._grid("t", t)
+        t = _records.grid("t", t, like=self._f0)
         rate = self._scale * self.eigenvalues[:, None]
         done = torch.where(rate > 0, -torch.expm1(-rate * t), 0.0)
         return done, self._divided(done, t)
@@ -178,7 +182,7 @@ class KernelDynamics:
     def _descent(self, k: int | Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
         """Return 1 − (1 − ηcλ)ᵏ and the same over λ, (n, 1) or (T, n, 1)."""
         _checks.require_number("learning_rate", learning_rate, positive=True)
-        k = self._grid("k", k)
+        k = _records.grid("k", k, like=self._f0)
         if not torch.equal(k, k.round()) or k.isinf().any():
             raise ValueError(f"k must hold whole, finite numbers; got {k.flatten().tolist()[:5]}.")
         a = learning_rate * self._scale * self.eigenvalues[:, None]
@@ -215,7 +219,11 @@ class KernelDynamics:
 
     def _mixed(self, vectors: Tensor, factors: Tensor) -> Tensor:
         """Return Σ_j vectors_j factors_j amplitude_j; where descent outgrew all numbers, ±inf."""
-        change = vectors @ torch.where(self._amplitudes == 0, 0.0, factors * self._amplitudes)
+        modes = torch.where(self._amplitudes == 0, 0.0, factors * self._amplitudes)
+        change, grown = vectors @ modes, ~modes.isfinite()
+        if grown.any():  # a point that no such mode reaches has got 0 · inf
+            reached = (vectors != 0).to(modes) @ grown.to(modes) > 0
+            change = torch.where(reached, change, vectors @ modes.masked_fill(grown, 0.0))
         return torch.where(change.isnan(), math.inf, change)
 
     def _square(self, kernel: Tensor) -> Tensor:
@@ -236,15 +244,3 @@ class KernelDynamics:
                 f"If it is k(x_train, x_test), transpose it."
             )
         return self._square(k_test_train) @ self.eigenvectors
-
-    def _grid(self, name: str, values: float | Tensor) -> Tensor:
-        """Return times as () or (T, 1, 1), refusing what is negative or NaN."""
-        try:
-            grid = torch.as_tensor(values, dtype=self._f0.dtype, device=self._f0.device)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"{name} must be a number or a tensor; got {values!r}.") from error
-        if grid.ndim > 1:
-            raise ValueError(f"{name} must be a number or a 1-D tensor; got {tuple(grid.shape)}.")
-        if not (grid >= 0).all():
-            raise ValueError(f"{name} must be 0 or greater; got {grid[~(grid >= 0)].tolist()[:5]}.")
-        return grid[:, None, None] if grid.ndim else grid

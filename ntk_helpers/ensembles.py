@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.func import functional_call, grad, vmap
 
 from ntk_helpers import _alike, _checks, _records, training
 from ntk_helpers._progress import tqdm
 from ntk_helpers.batched import mlps_together
-from ntk_helpers.networks import MLP
+from ntk_helpers.chains import as_chain
+from ntk_helpers.hooks import run
+from ntk_helpers.jacobians import plain_attention
+from ntk_helpers.networks import MLP, ScaledLinear
 
 
 class EnsembleHistory(NamedTuple):
@@ -72,8 +75,9 @@ def train_ensemble(
 
     Raises:
         TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If the models are not alike, shapes or devices do not fit, a value is out of
-            range, or the outputs are not finite at the start.
+        ValueError: If the models are not alike, share parameters or cannot run in one batch, shapes
+            or devices do not fit, a value is out of range, or the outputs are not finite at the
+            start.
     """
     models = _alike.require_alike(models)
     tensors = {"x": x, "y": y} | ({} if x_test is None else {"x_test": x_test})
@@ -86,6 +90,7 @@ def train_ensemble(
     _checks.require_choice("loss", loss, ["mean", "sum"])
     marks = _records.marks(record_at, steps)
     scale = 1 / len(x) if loss == "mean" else 1.0
+    x, y = (points.clone() if points.is_inference() else points for points in (x, y))
     with torch.enable_grad():
         outputs = models[0](x)
     training._as_shape_of(y)(outputs)
@@ -96,22 +101,22 @@ def train_ensemble(
             f"{tuple(x.shape)}. A single point is x_test[None]."
         )
 
-    parameters, buffers = stack_module_state(models)
-    state = {name: value.detach() for name, value in {**parameters, **buffers}.items()}
-    structured = type(models[0]) is MLP and all(p.requires_grad for p in models[0].parameters())
-    together = mlps_together if structured else _vmapped
-    run = together(models[0], state, x, y.reshape(outputs.shape), learning_rate * scale)
+    tensors = [dict(model.named_parameters()) | dict(model.named_buffers()) for model in models]
+    state = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}
+    together = mlps_together if _is_plain_mlp(models[0], x) else _vmapped
+    batch = together(models[0], state, x, y.reshape(outputs.shape), learning_rate * scale)
 
     records, limit = [], None
     stops = sorted(marks | {*range(0, steps, 100)})
     bar = tqdm(total=steps, disable=not progress, desc="ensemble", leave=False)
-    with torch.no_grad(), run as (descend, predict), bar:
+    with torch.no_grad(), batch as (descend, predict), bar:
         for k, until in zip(stops, [*stops[1:], steps], strict=True):
             outputs = predict(x).reshape(len(models), *y.shape)
             values = 0.5 * scale * (outputs - y).square().flatten(1).sum(1)
             if limit is None:
                 limit = 1e6 * (values + 1)
                 training._finite_at_start(float(values.sum()))
+                _require_own_outputs(models, x, outputs)
                 diverged = torch.zeros_like(values, dtype=torch.bool)
             diverged |= ~(values <= limit)
             if diverged.all():
@@ -138,12 +143,39 @@ def train_ensemble(
     return EnsembleHistory(taken, time, values, outputs, test_outputs, rate, diverged)
 
 
+def _is_plain_mlp(model: nn.Module, x: Tensor) -> bool:
+    """Return whether `model` is an MLP as it was made: nothing frozen, hooked or replaced."""
+    chain = as_chain(model, x) if type(model) is MLP else None
+    return (
+        chain is not None
+        and all(type(link.layer) is ScaledLinear for link in chain)
+        and all(link.layer.bias is not None for link in chain)
+        and all(p.requires_grad for p in model.parameters())
+    )
+
+
+def _require_own_outputs(models: list[nn.Module], x: Tensor, outputs: Tensor) -> None:
+    """Raise ValueError unless `outputs` (E, …) at `x` are what each model gives by itself."""
+    tolerance = torch.finfo(outputs.dtype).eps ** 0.25  # far above rounding
+    for e, model in enumerate(models):
+        alone = run(model, x).reshape(outputs[e].shape)
+        if ((outputs[e] - alone).abs() > tolerance * (1 + alone.abs().max())).any():
+            raise ValueError(
+                f"models[{e}] has other outputs in one batch with the rest than by itself: it is "
+                f"random, or built otherwise than models[0] in a way that does not show in its "
+                f"attributes. Train it alone, by gradient_descent."
+            )
+
+
 @contextmanager
 def _vmapped(model: nn.Module, state: dict, x: Tensor, y: Tensor, rate: float) -> Iterator[tuple]:
     """Do for any modules what `mlps_together` does for MLPs, by vmap of the gradient.
 
     Yields:
         The same two functions.
+
+    Raises:
+        ValueError: If vmap cannot run the model.
     """
     _checks.require_rowwise(model)
     moving = {name: state[name] for name in _checks.trainable_parameters(model)}
@@ -160,18 +192,28 @@ def _vmapped(model: nn.Module, state: dict, x: Tensor, y: Tensor, rate: float) -
                 moving[name].sub_(change, alpha=rate)
             yield 1
 
-    yield descend, lambda x: vmap(lambda one: functional_call(model, one, (x,)))(state)
+    def predict(x):
+        return vmap(lambda one: functional_call(model, one, (x,)))(state)
+
+    try:
+        with plain_attention():
+            yield descend, predict
+    except RuntimeError as error:
+        raise ValueError(
+            f"torch.func.vmap, which runs the networks in one batch, cannot run these: {error}\n"
+            f"Train them one after the other, by gradient_descent."
+        ) from error
 
 
 def _warn_of_divergence(models, diverged: Tensor, x: Tensor, learning_rate, scale, k: int) -> None:
     """Name the networks that ran away and the largest rate that the first of them would stand."""
     which = diverged.nonzero()[:, 0].tolist()
     parameters = list(_checks.trainable_parameters(models[which[0]]).values())
-    limit = training._largest_stable_rate(models[which[0]], parameters, parameters, x, scale)
+    limit, told = training._largest_stable_rate(models[which[0]], parameters, parameters, x, scale)
     warnings.warn(
         f"{len(which)} of {len(models)} networks diverged by step {k} (first: number {which[0]}): "
         f"the learning rate is {learning_rate:g}, and the largest stable rate of the first at the "
-        f"start 2/λ_max(scaled kernel) ≈ {limit:.3g}. "
+        f"start {told}. "
         f"Try learning_rate={min(limit, learning_rate) / 2:.2g}.",
         RuntimeWarning,
         stacklevel=3,

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vjp
+from torch.func import jvp, vjp
 
 from ntk_helpers import _checks, training
 from ntk_helpers.dynamics import KernelDynamics
 from ntk_helpers.empirical import empirical_ntk
+from ntk_helpers.hooks import run
+from ntk_helpers.linearization import forward_mode
 
 
 def kernel_drift(k_now: Tensor, k_start: Tensor) -> float:
@@ -143,7 +145,8 @@ def lazy_regime(
 
     Raises:
         TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, or a value is out of range.
+        ValueError: If shapes or devices do not fit, a value is out of range, the kernel is zero, or
+            forward mode cannot run the model.
     """
     parameters = _checks.trainable_parameters(model)
     _checks.require_rowwise(model)
@@ -164,15 +167,22 @@ def lazy_regime(
         return {n: part.view(p.shape) for (n, p), part in zip(start.items(), parts, strict=True)}
 
     def f(flat):
-        return fit(functional_call(model, named(flat), (x,))).reshape(-1)
+        return fit(run(model, x, named(flat))).reshape(-1)
 
     kernel = empirical_ntk(model, x)
+    if not kernel.any():
+        raise ValueError(
+            "the tangent kernel of the model is zero at x: no parameter moves its outputs. Look "
+            "for ReLU units that are all off, or for layers whose weights are all 0."
+        )
     f0 = f(theta).detach()
     dynamics = KernelDynamics(kernel, y, f0.view(y.shape), loss=loss)
     r = f0 - y.reshape(-1)
     pull_back = vjp(f, theta)[1]
     u = nn.functional.normalize(pull_back(r)[0], dim=0)
-    gain = jvp(f, (theta,), (u,))[1].square().sum()
+    with forward_mode():
+        gain = jvp(f, (theta,), (u,))[1].square().sum()
+        bend, along = _curvature(f, theta), _second(f, theta, u, u).norm()
     values, vectors = dynamics.eigenvalues, dynamics.eigenvectors
     solved = vectors @ torch.where(values > 0, vectors.T @ r / values, 0.0)
     end = theta - pull_back(solved)[0]
@@ -181,28 +191,33 @@ def lazy_regime(
     missed = f(end).detach().view(y.shape) - dynamics.train(math.inf)
     there = bool(missed.isfinite().all())
     numbers = {
-        "kappa": float(r.norm() * _curvature(f, theta) / dynamics.eigenvalues[-1]),
-        "kappa_along_flow": float(r.norm() * _second(f, theta, u, u).norm() / gain),
+        "kappa": float(r.norm() * bend / dynamics.eigenvalues[-1]),
+        "kappa_along_flow": _share(r.norm() * along, gain),
         "learning_rate": float(learning_rate),
         "max_learning_rate": dynamics.max_learning_rate,
         "fitted_drift": kernel_drift(empirical_ntk(fitted, x), kernel) if there else math.inf,
-        "fitted_error": float(missed.norm() / r.norm()) if there else math.inf,
+        "fitted_error": _share(missed.norm(), r.norm()) if there else math.inf,
     }
     if steps is None:
         return LazyRegime(**numbers)
-    run = {"learning_rate": learning_rate, "steps": steps, "loss": loss, "progress": False}
+    options = {"learning_rate": learning_rate, "steps": steps, "loss": loss, "progress": False}
     trained = copy.deepcopy(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        history = training.gradient_descent(trained, x, y, **run)
+        history = training.gradient_descent(trained, x, y, **options)
     if history.diverged:
         return LazyRegime(**numbers, drift=math.inf, prediction_error=math.inf)
     missed = history.outputs[-1] - dynamics.train_steps(steps, learning_rate)
     return LazyRegime(
         **numbers,
         drift=kernel_drift(empirical_ntk(trained, x), kernel),
-        prediction_error=float(missed.norm() / r.norm()),
+        prediction_error=_share(missed.norm(), r.norm()),
     )
+
+
+def _share(part: Tensor, whole: Tensor) -> float:
+    """Return part / whole, and 0 for no part of nothing: where y is f_0, nothing moves."""
+    return 0.0 if part == 0 else float(part / whole)
 
 
 def _second(f, theta: Tensor, u: Tensor, v: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from ntk_helpers import _checks, _records
 from ntk_helpers._progress import tqdm
+from ntk_helpers.jacobians import plain_attention
 
 
 class History(NamedTuple):
@@ -67,8 +69,8 @@ def gradient_descent(
 
     Returns:
         The history. If the loss runs away, training stops, a RuntimeWarning names the largest
-        stable rate, and the history up to there is returned; the model keeps its last, useless
-        parameters.
+        stable rate (if it can be estimated), and the history up to there is returned; the model
+        keeps its last, useless parameters.
 
     Raises:
         TypeError: If an argument is of the wrong type, or dtypes differ.
@@ -89,6 +91,7 @@ def gradient_descent(
     scale = 1 / len(x) if loss == "mean" else 1.0
     fit = _as_shape_of(y)
     start = [p.detach().clone() for p in parameters]
+    x, y = (points.clone() if points.is_inference() else points for points in (x, y))
 
     records, first, diverged = [], None, False
     with tqdm(total=steps, disable=not progress, desc="gradient descent", leave=False) as bar:
@@ -112,10 +115,10 @@ def gradient_descent(
             bar.update()
 
     if diverged:
-        limit = _largest_stable_rate(model, parameters, start, x, scale)
+        limit, told = _largest_stable_rate(model, parameters, start, x, scale)
         warnings.warn(
             f"gradient descent diverged by step {k}: the learning rate is {learning_rate:g}, and "
-            f"the largest stable rate at the start 2/λ_max(scaled kernel) ≈ {limit:.3g}. "
+            f"the largest stable rate at the start {told}. "
             f"The history ends before it; try learning_rate={min(limit, learning_rate) / 2:.2g}.",
             RuntimeWarning,
             stacklevel=2,
@@ -163,15 +166,37 @@ def _as_shape_of(y: Tensor) -> Callable[[Tensor], Tensor]:
     return fit
 
 
-def _largest_stable_rate(model, parameters, start, x, scale: float) -> float:
-    """Return 2 / (scale · λ_max) for the kernel J Jᵀ at the parameters `start`, by power iteration.
+def _largest_stable_rate(model, parameters, start, x, scale: float) -> tuple[float, str]:
+    """Return 2 / (scale · λ_max) for the kernel J Jᵀ at the parameters `start`, and how to tell it.
+
+    Where the estimate fails, as for a model that cannot be differentiated twice, it is infinite.
+    Whatever happens, the model keeps the parameters that it has now.
+    """
+    final, limit = [p.data for p in parameters], math.inf
+    try:
+        for p, value in zip(parameters, start, strict=True):
+            p.data = value
+        with suppress(Exception):  # whatever the model raises: the record of its run is worth more
+            limit = 2 / (scale * _largest_eigenvalue(model, parameters, x))
+    finally:
+        for p, value in zip(parameters, final, strict=True):
+            p.data = value
+    if math.isfinite(limit):
+        return limit, f"2/λ_max(scaled kernel) ≈ {limit:.3g}"
+    return math.inf, "cannot be estimated for this model"
+
+
+@plain_attention()
+def _largest_eigenvalue(model: nn.Module, parameters: list[nn.Parameter], x: Tensor) -> float:
+    """Return λ_max of the kernel J Jᵀ by power iteration.
 
     J u is the derivative of the linear map v ↦ Jᵀ v, so that backward passes through one evaluation
     of the model do: layers that change buffers or draw random numbers are no obstacle.
+
+    Raises:
+        RuntimeError: If a part of the model cannot be differentiated twice. Autograd may be silent
+            about it, but then uᵀ J Jᵀ u is not ‖Jᵀ u‖².
     """
-    final = [p.data for p in parameters]
-    for p, value in zip(parameters, start, strict=True):
-        p.data = value
     outputs = model(x)
     v = torch.ones_like(outputs).requires_grad_()
     options = {"retain_graph": True, "materialize_grads": True}
@@ -183,8 +208,11 @@ def _largest_stable_rate(model, parameters, start, x, scale: float) -> float:
     u = u.to(outputs)
     for _ in range(50):
         u = u / u.abs().max()  # so that the squares in the norm do not overflow
-        gradient = torch.autograd.grad(outputs, parameters, u / u.norm(), **options)
+        unit = u / u.norm()
+        gradient = torch.autograd.grad(outputs, parameters, unit, **options)
         (u,) = torch.autograd.grad(pulled_back, v, [gradient[i] for i in used], **options)
-    for p, value in zip(parameters, final, strict=True):
-        p.data = value
-    return 2 / (scale * u.cpu().double().norm().item())
+    unit, u, *gradient = (value.cpu().double() for value in (unit, u, *gradient))
+    square = sum(value.square().sum().item() for value in gradient)
+    if not math.isclose((unit * u).sum().item(), square, rel_tol=0.05):
+        raise RuntimeError("the model cannot be differentiated twice.")
+    return u.norm().item()

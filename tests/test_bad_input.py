@@ -3,6 +3,7 @@
 `python tests/test_bad_input.py` prints the table: function, argument, what is bad, the message.
 """
 
+import copy
 import linecache
 import math
 import traceback
@@ -117,6 +118,7 @@ TIMES = {
     "a list of text": ["a"],
 }
 TIMES |= {"rank 2": torch.ones(1, 1), "one negative": torch.tensor([0.0, -1.0])}
+TIMES |= {"huge": 10**400}
 NAMES = {"unknown": "best", "in capitals": "MEAN", "None": None, "a number": 3, "a list": ["mean"]}
 DTYPES = {"int64": torch.int64, "text": "float64", "numpy's": np.float64}
 DEVICES = {"unknown": "gpu", "a number": 3.5}
@@ -166,8 +168,11 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     train |= rates | {"record_at": RECORDS, "observe": watch}
     good = {"model": mlp, "x": X, "y": Y}
     yield "gradient_descent", ntk.gradient_descent, good | run, train
-    pairs = {name: [model, model] for name, model in without(models(2), *mixing[:1]).items()}
+    pairs = without(models(2), *mixing[:1])
+    pairs = {name: [model, copy.deepcopy(model)] for name, model in pairs.items()}
+    shared = [nn.Sequential(mlp.layers[0], nn.Linear(4, 1, **F64)) for _ in range(2)]
     pairs |= {"empty": [], "one module": mlp, "unlike": [mlp, ntk.MLP(2, 5, **F64)]}
+    pairs |= {"shared": shared, "other activation": [mlp, ntk.MLP(2, 4, activation="sin", **F64)]}
     many = {"models": pairs, "x_test": without(points_x, "None")}
     many |= without(train, "model", "observe")
     twins = {"models": [ntk.MLP(2, 4, **F64), ntk.MLP(2, 4, **F64)], "x": X, "y": Y}
@@ -175,7 +180,7 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     judged = {"model": models(2), "x": points_x, "y": targets_y} | rates
     judged["steps"] = without(COUNTS, "None")
     yield "lazy_regime", ntk.lazy_regime, good | {"learning_rate": 0.1}, judged
-    expanded = without(models(2), "mixes rows", "NaN parameter", "other inputs")
+    expanded = without(models(2), "NaN parameter", "other inputs")
 
     def taylor(model, x=X):
         return ntk.linearize(model)(dict(model.named_parameters()), x)

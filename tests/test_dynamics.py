@@ -167,8 +167,48 @@ def test_descent_that_outgrows_all_numbers_is_infinite_and_never_nan():
     assert found[1].isinf()
     assert not found.isnan().any()
     both = KernelDynamics(torch.tensor([[2.0, 1.0], [1.0, 2.0]]), y[:2] - 2 * y[1:], loss="sum")
-    for found in (both.train_steps(10**5, 9.0), both.test_steps(10**5, 9.0, torch.ones(1, 2))):
-        assert found.isinf().all()
+    assert both.train_steps(10**5, 9.0).isinf().all()
+    sides = torch.tensor([[1.0, 0.0], [1.0, 1.0]])  # the second does not see the mode (1, −1)/√2
+    found = both.test_steps(10**5, 9.0, sides)
+    assert found[0].isinf()
+    assert not found.isnan().any()
+
+
+def test_a_point_that_no_growing_mode_reaches_stays_finite():
+    kernel, y = torch.diag(torch.tensor([1e3, 1.0])), torch.tensor([1.0, 2.0])
+    dynamics = KernelDynamics(kernel, y, loss="sum")
+    found = dynamics.train_steps(torch.tensor([1, 200]), 0.1)
+    assert found[1, 0].isinf()
+    torch.testing.assert_close(found[:, 1], 2 * (1 - 0.9 ** torch.tensor([1.0, 200.0])))
+    tests = dynamics.test_steps(200, 0.1, torch.tensor([[0.0, 0.5], [1.0, 1.0]]))
+    assert tests[0].item() == pytest.approx(1 - 0.9**200)
+    assert tests[1].isinf()
+
+
+def test_a_kernel_near_the_largest_number_is_solved_and_one_beyond_it_is_refused():
+    kernel, y = 3e38 * torch.eye(2).float(), torch.ones(2).float()
+    assert torch.equal(KernelDynamics(kernel, y).train(1.0), y)
+    with pytest.raises(ValueError, match=r"eigenvalues of k_train exceed torch.float32; .*double"):
+        KernelDynamics(torch.full((2, 2), 3e38).float(), y)
+
+
+def test_halving_the_triangles_first_changes_no_bit_of_the_eigenvalues():
+    k_train, _, y, _, _ = problem()
+    kernel = k_train + 1e-10 * draw(6, 6)
+    wanted = torch.linalg.eigvalsh((kernel + kernel.T) / 2)
+    assert torch.equal(0.5 * kernel + 0.5 * kernel.T, (kernel + kernel.T) / 2)
+    torch.testing.assert_close(KernelDynamics(kernel, y).eigenvalues, wanted, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_with_the_mend(dtype):
+    with pytest.raises(TypeError, match=r"no eigenvalues in torch\.b?float16; convert by \.float"):
+        KernelDynamics(torch.eye(2).to(dtype), torch.ones(2).to(dtype))
+    x, y = torch.eye(2).to(dtype), torch.ones(2).to(dtype)
+    with pytest.raises(TypeError, match=r"convert by \.float"):
+        ntk.wide_ensemble(x, y, x, 1.0)
+    with pytest.raises(TypeError, match=r"convert by \.float"):
+        ntk.lazy_regime(ntk.MLP(2, 4, dtype=dtype), x, y, learning_rate=0.1)
 
 
 def test_a_zero_kernel_leaves_everything_as_it_was():
@@ -369,6 +409,8 @@ def bad(**change):
         (lambda: bad().train(-1.0), ValueError, r"t must be 0 or greater; got \[-1.0\]"),
         (lambda: bad().train(math.nan), ValueError, r"t must be 0 or greater; got \[nan\]"),
         (lambda: bad().train(torch.ones(2, 2)), ValueError, r"t must be a number or a 1-D tensor"),
+        (lambda: bad().train(10**400), ValueError, r"t must be below 1.8e\+308, .* be math.inf"),
+        (lambda: bad().train_steps(10**400, 0.1), ValueError, r"k must be below 1.8e\+308"),
         (lambda: bad().train_steps(1.5, 0.1), ValueError, r"k must hold whole, finite numbers"),
         (
             lambda: bad().train_steps(math.inf, 0.1),

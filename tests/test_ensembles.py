@@ -1,7 +1,10 @@
 """Ensembles against a loop over networks, and against the Gaussian of infinitely wide ones."""
 
 import copy
+import functools
+import itertools
 import math
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import MagicMock
 
@@ -201,7 +204,7 @@ def test_divergence_is_found_network_by_network_and_reported_with_the_limit():
     with torch.no_grad():
         models[1].layers[1].weight *= 1000
     calm = copy.deepcopy(models[0])
-    limit = ensembles.training._largest_stable_rate(
+    limit, _ = ensembles.training._largest_stable_rate(
         models[1],
         list(models[1].parameters()),
         [p.detach() for p in models[1].parameters()],
@@ -413,3 +416,241 @@ def test_the_bar_of_an_ensemble_is_shown_unless_it_is_turned_off(progress, netwo
     assert told["total"] == sum(call.args[0] for call in taken) == 3
     assert told["disable"] is (progress is False)
     assert told["leave"] is False
+
+
+# --- networks that differ in more than their parameters -----------------------------------------
+
+
+class Net(nn.Module):
+    """A convolution and a sum, with attributes of many kinds."""
+
+    def __init__(self, stride=1, act=torch.tanh, **attributes):  # noqa: D107
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 3, 3, stride=stride), nn.Linear(3, 1)
+        self.act = act
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, x):
+        return self.last(self.act(self.first(x)).mean((2, 3)))
+
+
+class Leak:
+    """An activation with a slope of its own."""
+
+    def __init__(self, slope):  # noqa: D107
+        self.slope, self.me = slope, self
+
+    def __call__(self, z):
+        """Return the activation of z."""
+        return nn.functional.leaky_relu(z, self.slope)
+
+
+def leaking(slope):
+    return lambda z: nn.functional.leaky_relu(z, slope)
+
+
+def leak(z, slope=0.1):
+    return nn.functional.leaky_relu(z, slope)
+
+
+def pictures():
+    return torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+def shifted(seed, by=1):
+    model = ntk.MLP(2, 8, seed=seed)
+    model.register_forward_hook(lambda module, args, out: 3 * out + by)
+    return model
+
+
+def replaced(seed, layer):
+    model = ntk.MLP(2, 8, seed=seed)
+    model.layers[1] = layer
+    return model
+
+
+def overridden(seed):
+    model = ntk.MLP(2, 8, seed=seed)
+    forward = model.forward
+    model.forward = lambda x: 2 * forward(x)
+    return model
+
+
+def tied(model, other=None):
+    model[2].weight = other or model[0].weight
+    return model
+
+
+def square():
+    return nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
+
+
+@pytest.mark.parametrize(
+    ("pair", "what"),
+    [
+        (lambda: (Net(), Net(stride=2)), r"'stride' of layer 'first'"),
+        (lambda: (Net(), Net(act=torch.relu)), "'act' of the model itself"),
+        (lambda: (Net(), Net(act=nn.functional.relu)), "'act'"),
+        (lambda: (Net(act=leaking(0.1)), Net(act=leaking(0.5))), "'act'"),
+        (lambda: (Net(act=Leak(0.1)), Net(act=Leak(0.5))), "'act'"),
+        (
+            lambda: (Net(act=functools.partial(leak, slope=0.1)), Net(act=functools.partial(leak))),
+            "'act'",
+        ),
+        (lambda: (Net(act=Leak(0.1).__call__), Net(act=Leak(0.5).__call__)), "'act'"),
+        (lambda: (Net(kind=nn.ReLU), Net(kind=nn.Tanh)), "'kind'"),
+        (lambda: (Net(table={"a": [1, (2, 3)]}), Net(table={"a": [1, (2, 4)]})), "'table'"),
+        (lambda: (Net(table={"a": 1}), Net(table={"b": 1})), "'table'"),
+        (lambda: (Net(), Net(only=1)), "'only'"),
+        (lambda: (Net(scale=torch.ones(1)), Net(scale=torch.zeros(1))), "'scale'"),
+        (lambda: (Net(scale=torch.ones(1)), Net(scale=torch.ones(2))), "'scale'"),
+        (lambda: (Net(scale=torch.ones(1)), Net(scale=nn.Tanh())), "the names of their modules"),
+        (lambda: (Net(scale=nn.Tanh()), Net(scale=nn.ReLU())), "the type of layer 'scale'"),
+        (lambda: (shifted(0), shifted(1, by=2)), "'_forward_hooks' of the model itself"),
+        (lambda: (shifted(0), ntk.MLP(2, 8)), "'_forward_hooks' of the model itself"),
+        (lambda: (ntk.MLP(2, 8), overridden(1)), "'forward' of the model itself"),
+        (lambda: (square(), tied(square())), "the names of their parameters"),
+        (lambda: (nn.BatchNorm1d(2), nn.BatchNorm1d(2, momentum=0.2)), "'momentum'"),
+    ],
+)
+def test_networks_that_differ_in_an_attribute_are_refused_with_its_name(pair, what):
+    one, other = pair()
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(ValueError, match=rf"models\[1\] is not built as models\[0\].* in {what}"):
+        ntk.train_ensemble([one, other], *problem(), learning_rate=0.1, steps=2, **QUIET)
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+
+
+def test_buffers_of_unequal_shape_are_refused():
+    models = [nn.Linear(2, 1), nn.Linear(2, 1)]
+    for n, model in enumerate(models):
+        model.register_buffer("gain", torch.ones(n + 1))
+    with pytest.raises(ValueError, match=r"in shape, dtype, .* of buffers of the model itself"):
+        ntk.train_ensemble(models, *problem(), learning_rate=0.1, steps=2, **QUIET)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda: Leak(0.1), lambda: leaking(0.1), lambda: functools.partial(leak, slope=0.3)],
+)
+def test_attributes_that_do_the_same_are_no_difference(act):
+    models = [Net(act=act(), size=(1, 2), names=["a"], spare={"b": torch.ones(2)}) for _ in "ab"]
+    for model in models:
+        model.alias = [model.first, model.first.weight]
+    assert_trains_as_the_loop(models, pictures(), problem(4)[1], learning_rate=0.1, steps=3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        shifted,
+        lambda seed: replaced(seed, nn.Linear(8, 1)),
+        lambda seed: replaced(seed, nn.Linear(8, 1, bias=False)),
+        lambda seed: nn.utils.parametrizations.weight_norm(nn.Linear(2, 1)),
+        lambda seed: nn.utils.parametrizations.spectral_norm(nn.Linear(2, 1)).eval(),
+        lambda seed: tied(square()),
+    ],
+)
+def test_mlps_that_were_changed_and_layers_with_parametrizations_train_as_the_loop(make):
+    models = [make(seed) for seed in range(3)]
+    assert_trains_as_the_loop(models, *problem(), learning_rate=0.1, steps=20)
+
+
+def test_an_mlp_with_parametrized_layers_trains_as_the_loop():
+    models = networks()
+    for model in models:
+        nn.utils.parametrizations.weight_norm(model.layers[0])
+    assert_trains_as_the_loop(models, *problem(), learning_rate=0.1, steps=20)
+
+
+def test_mlps_whose_forward_was_replaced_train_as_it_says():
+    (x, y), run = problem(), {"learning_rate": 0.1, "steps": 20, **QUIET}
+    histories = [ntk.gradient_descent(overridden(seed), x, y, **run) for seed in range(3)]
+    together = ntk.train_ensemble([overridden(seed) for seed in range(3)], x, y, **run)
+    torch.testing.assert_close(together.loss, torch.stack([h.loss for h in histories], 1))
+
+
+class Hidden(nn.Module):
+    """A network with a factor where no comparison of attributes finds it."""
+
+    def __init__(self, factor):  # noqa: D107
+        super().__init__()
+        self.line, self.factors = nn.Linear(2, 1), itertools.repeat(factor)
+
+    def forward(self, x):
+        return next(self.factors) * self.line(x)
+
+
+def test_a_network_that_is_another_function_in_the_batch_is_refused():
+    models = [Hidden(1.0), Hidden(3.0)]
+    before = models[1].line.weight.clone()
+    with pytest.raises(ValueError, match=r"models\[1\] has other outputs in one batch .* alone"):
+        ntk.train_ensemble(models, *problem(), learning_rate=0.1, steps=2, **QUIET)
+    assert torch.equal(models[1].line.weight, before)
+
+
+def test_rounding_is_no_other_function():
+    x, y = problem(dtype=torch.float32)
+    models = networks(3, 512, depth=3, sigma_w=30.0, dtype=torch.float32)
+    ntk.train_ensemble(models, x, y, learning_rate=1e-9, steps=1, **QUIET)
+
+
+def test_networks_that_share_a_parameter_are_refused_unless_it_is_frozen():
+    trunk, (x, y) = nn.Linear(2, 4), problem()
+    models = [nn.Sequential(trunk, nn.Tanh(), nn.Linear(4, 1)) for _ in range(3)]
+    run = {"learning_rate": 0.1, "steps": 9, **QUIET}
+    with pytest.raises(
+        ValueError, match=r"models\[0\] and models\[1\] share .*'0.weight'.*deepcopy"
+    ):
+        ntk.train_ensemble(models, x, y, **run)
+    trunk.requires_grad_(False)
+    history = ntk.train_ensemble(models, x, y, **run)
+    torch.testing.assert_close(models[2](x), history.outputs[-1, 2])
+
+
+class Recurrent(nn.Module):
+    """An LSTM, for which vmap has no rule."""
+
+    def __init__(self):  # noqa: D107
+        super().__init__()
+        self.cell, self.last = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.last(self.cell(x)[0][:, -1])
+
+
+def test_networks_that_vmap_cannot_run_are_refused_with_what_can():
+    x, y = torch.ones(5, 2, 3), torch.ones(5, 1)
+    with pytest.raises(ValueError, match=r"(?s)vmap.* cannot run these: .*by gradient_descent"):
+        ntk.train_ensemble([Recurrent(), Recurrent()], x, y, learning_rate=0.1, steps=1, **QUIET)
+
+
+class Attentive(nn.Module):
+    """A layer of a transformer and a mean."""
+
+    def __init__(self):  # noqa: D107
+        super().__init__()
+        options = {"batch_first": True, "dropout": 0.0}
+        self.layer, self.last = nn.TransformerEncoderLayer(8, 2, 16, **options), nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.last(self.layer(x).mean(1))
+
+
+def test_attention_trains_as_the_loop_without_a_warning():
+    x, y = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0)), torch.ones(3, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        models = [Attentive() for _ in range(2)]
+        assert_trains_as_the_loop(models, x, y, learning_rate=0.1, steps=5)
+    with pytest.warns(RuntimeWarning, match=r"of the first at the start 2/λ_max\(.* ≈ \d"):
+        history = ntk.train_ensemble(models, x, y, learning_rate=300.0, steps=300, **QUIET)
+    assert history.diverged.all()
+
+
+def test_points_made_in_inference_mode_are_taken():
+    models = [nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)) for _ in range(2)]
+    with torch.inference_mode():
+        x, y = (tensor * 1 for tensor in problem())
+    assert_trains_as_the_loop(models, x, y, learning_rate=0.1, steps=5)

@@ -1,6 +1,7 @@
 """Linearisation, drift and the lazy number against autograd, brute force and their scaling laws."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -109,6 +110,137 @@ def test_linearisation_refuses_other_names():
         f_lin({"weight": torch.ones(1, 2)}, circle(4))
     with pytest.raises(ValueError, match=r"mixes the rows"):
         ntk.linearize(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)))
+
+
+def test_linearisation_refuses_a_model_that_mixes_rows_at_its_first_call():
+    line = nn.Linear(2, 1)
+    model = nn.Sequential(line, nn.Softmax(dim=0))
+    f_lin = ntk.linearize(model)
+    with pytest.raises(ValueError, match=r"mixes the rows of a batch, is random"):
+        f_lin(dict(model.named_parameters()), circle(4))
+    assert f_lin(dict(model.named_parameters()), circle(1)).shape == (1, 1)
+
+
+def test_linearisation_looks_at_the_rows_once():
+    calls = []
+
+    class Watched(nn.Linear):
+        def forward(self, x):
+            calls.append(len(x))
+            return super().forward(x)
+
+    model = Watched(2, 1)
+    f_lin, params = ntk.linearize(model), dict(model.named_parameters())
+    for n in (1, 4, 4):
+        f_lin(params, circle(n))
+    assert calls == [1, 4, 1, 4]
+
+
+def test_linearisation_does_not_follow_a_model_into_training_mode():
+    model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1)).eval()
+    f_lin, params = ntk.linearize(model), dict(model.named_parameters())
+    before = f_lin(params, circle(4))
+    model.train()
+    with pytest.raises(ValueError, match=r"Dropout in training mode.*model.eval\(\)"):
+        f_lin(params, circle(4))
+    model.eval()
+    assert torch.equal(f_lin(params, circle(4)), before)
+
+
+class Attentive(nn.Module):
+    """A layer of a transformer and a mean; its fast kernels know no forward mode."""
+
+    def __init__(self):  # noqa: D107
+        super().__init__()
+        options = {"batch_first": True, "dropout": 0.0}
+        self.layer, self.last = nn.TransformerEncoderLayer(8, 2, 16, **options), nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.last(self.layer(x).mean(1))
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_attention_is_linearised_and_judged(train):
+    model = Attentive().train(train)
+    x, y = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0)), torch.ones(3, 1)
+    params = {name: p.detach().clone() for name, p in model.named_parameters()}
+    torch.testing.assert_close(ntk.linearize(model)(params, x), model(x).detach())
+    found = ntk.lazy_regime(model, x, y, learning_rate=0.01, steps=2)
+    kernel = ntk.empirical_ntk(model, x, outputs="trace")
+    assert found.max_learning_rate == pytest.approx(6 / torch.linalg.eigvalsh(kernel)[-1].item())
+    assert found.drift < 0.1
+
+
+class Counting(nn.Module):
+    """A network that counts its calls and keeps a running mean."""
+
+    def __init__(self):  # noqa: D107
+        super().__init__()
+        self.body = ntk.MLP(2, 16, activation="tanh", seed=0)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls += 1
+        f = self.body(x)
+        self.mean.mul_(0.9).add_(f.detach().mean(0))
+        return f
+
+
+def test_buffers_that_forward_writes_to_are_no_obstacle_and_stay_as_they_are():
+    model, x, y = Counting(), circle(4), torch.ones(4, 1)
+    f_lin, params = ntk.linearize(model), dict(model.named_parameters())
+    found, bare = (
+        dataclasses.astuple(ntk.lazy_regime(judged, x, y, learning_rate=0.1, steps=3))
+        for judged in (model, model.body)
+    )
+    assert found == pytest.approx(bare)
+    value = f_lin(params, x)
+    assert model.calls == 0
+    torch.testing.assert_close(value, model(x))
+
+
+def test_where_forward_mode_cannot_run_a_model_the_sentence_says_what_to_change():
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 4))
+    model, x = nn.Sequential(layer, nn.Tanh(), nn.Linear(4, 1)), circle(4)
+    with pytest.raises(
+        ValueError, match=r"(?s)torch.func.jvp.*cannot run.*remove_parametrizations"
+    ):
+        ntk.lazy_regime(model, x, torch.ones(4), learning_rate=0.1)
+    with pytest.raises(
+        ValueError, match=r"(?s)torch.func.jvp.*cannot run.*remove_parametrizations"
+    ):
+        ntk.linearize(model)(dict(model.named_parameters()), x)
+
+
+def test_a_zero_kernel_is_named_as_such():
+    model = nn.Sequential(nn.Linear(2, 4, bias=False), nn.ReLU(), nn.Linear(4, 1, bias=False))
+    nn.init.zeros_(model[0].weight)
+    with pytest.raises(ValueError, match=r"tangent kernel of the model is zero at x"):
+        ntk.lazy_regime(model, circle(4), torch.ones(4), learning_rate=0.1)
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+def test_where_the_model_fits_already_nothing_moves_and_the_theory_applies(steps):
+    model, x = ntk.MLP(2, 16, seed=0), circle(8)
+    found = ntk.lazy_regime(model, x, model(x).detach(), learning_rate=0.1, steps=steps)
+    assert found.kappa == found.kappa_along_flow == found.fitted_error == found.fitted_drift == 0
+    assert found.prediction_error == found.drift == (None if steps is None else 0)
+    assert found.verdict == "applies"
+    assert "nan" not in str(found)
+
+
+def test_where_the_flow_stands_still_it_has_no_direction_and_bends_nothing():
+    # Two targets for one point: the mean of them is what the model is already.
+    model, x = nn.Linear(1, 1), torch.ones(2, 1)
+    with torch.no_grad():
+        y = model(x) + torch.tensor([[1.0], [-1.0]])
+    found = ntk.lazy_regime(model, x, y, learning_rate=0.1)
+    assert found.kappa_along_flow == 0
+
+
+def test_what_is_not_a_number_is_told_as_such():
+    assert math.isnan(lazy._share(torch.tensor(math.nan), torch.tensor(1.0)))
 
 
 def test_drift_is_the_relative_frobenius_change():

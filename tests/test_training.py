@@ -10,7 +10,7 @@ import torch
 from reference import descend_by_loop, jacobian_by_loop
 from torch import nn
 
-from ntk_helpers import MLP, History, _records, gradient_descent
+from ntk_helpers import MLP, History, _records, empirical_ntk, gradient_descent, training
 
 N = 6
 
@@ -341,6 +341,104 @@ def test_the_estimate_of_the_limit_does_not_touch_the_model():
     descend_by_loop(twin, x, y, 1e6, 1)
     for p, q in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(p, q)
+
+
+class _Attention(nn.Module):
+    """A layer of a transformer and a mean, whose fast kernels have no second derivative."""
+
+    def __init__(self):
+        super().__init__()
+        options = {"batch_first": True, "dropout": 0.0}
+        self.layer, self.last = nn.TransformerEncoderLayer(8, 2, 16, **options), nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.last(self.layer(x).mean(1))
+
+
+def test_the_warning_names_the_largest_stable_rate_of_attention():
+    torch.manual_seed(0)
+    model, x, y = _Attention(), torch.randn(3, 4, 8), torch.randn(3, 1)
+    largest = torch.linalg.eigvalsh(empirical_ntk(model, x, outputs="trace"))[-1].item()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.warns(RuntimeWarning, match="diverged by step") as caught:
+        history = _train(model, x, y, learning_rate=100.0, steps=300)
+    named = float(str(caught[0].message).split("≈ ")[1].split(". ")[0])
+    assert named == pytest.approx(6 / largest, rel=0.02)
+    assert history.diverged
+    assert not torch.equal(model.last.weight, before["last.weight"])
+
+
+class _Once(torch.autograd.Function):
+    """A tanh that is differentiated once; `once_differentiable` cuts the graph without a word."""
+
+    @staticmethod
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return z.tanh()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient * (1 - ctx.saved_tensors[0].tanh() ** 2)
+
+
+class _Refusing(torch.autograd.Function):
+    """The identity; its backward raises when it is to be differentiated itself."""
+
+    @staticmethod
+    def forward(ctx, z):
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        if torch.is_grad_enabled():
+            raise NotImplementedError("no second derivative")
+        return gradient
+
+
+class _Applied(nn.Module):
+    """A function of autograd as a layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function.apply(x)
+
+
+@pytest.mark.parametrize("function", [_Once, _Refusing])
+def test_where_the_largest_rate_cannot_be_estimated_the_history_is_returned_all_the_same(function):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 8), _Applied(function), nn.Linear(8, 1))
+    before = copy.deepcopy(model.state_dict())
+    with pytest.warns(RuntimeWarning, match=r"cannot be estimated .*try learning_rate=5e\+03\."):
+        history = _train(model, torch.randn(N, 2), torch.randn(N, 1), learning_rate=1e4)
+    assert history.diverged
+    assert history.step.tolist()[0] == 0
+    assert not torch.equal(model[0].weight, before["0.weight"])
+
+
+def test_an_interruption_of_the_estimate_leaves_the_last_parameters(monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_largest_eigenvalue", interrupted)
+    model, x, y = _problem()
+    twin, _, _ = _problem()
+    with pytest.raises(KeyboardInterrupt):
+        _train(model, x, y, learning_rate=1e6, steps=1)
+    descend_by_loop(twin, x, y, 1e6, 1)
+    torch.testing.assert_close(model.layers[0].weight, twin.layers[0].weight)
+
+
+def test_points_made_in_inference_mode_are_taken():
+    _, x, y = _problem()
+    model = nn.Linear(2, 1)
+    wanted = _train(copy.deepcopy(model), x, y)
+    with torch.inference_mode():
+        x, y = x * 1, y * 1
+    assert torch.equal(_train(model, x, y).loss, wanted.loss)
 
 
 # --- bad input ---------------------------------------------------------------------------------
