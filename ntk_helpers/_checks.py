@@ -28,9 +28,7 @@ def require_integer(name: str, value: object, *, at_least: int) -> None:
         raise ValueError(f"{name} must be {bound}; got {value}.")
 
 
-def require_number(
-    name: str, value: object, *, positive: bool = False, signed: bool = False
-) -> None:
+def require_number(name: str, value: object, *, positive: bool = False, signed=False) -> None:
     """Raise TypeError or ValueError unless `value` is a finite number in range.
 
     0 is allowed unless it must be `positive`; negative numbers only if `signed`.
@@ -40,7 +38,8 @@ def require_number(
             f"{name} must be a number; got {value!r} of type {type(value).__name__}. "
             f"A tensor of one element becomes a number with .item()."
         )
-    if not math.isfinite(value) or (value < 0 and not signed) or (positive and value == 0):
+    finite = value.bit_length() < 1024 if isinstance(value, int) else math.isfinite(value)
+    if not finite or (value < 0 and not signed) or (positive and value == 0):
         bound = "" if signed else " and greater than 0" if positive else " and 0 or greater"
         raise ValueError(f"{name} must be finite{bound}; got {value}.")
 

@@ -97,7 +97,7 @@ def targets(y: torch.Tensor) -> dict[str, object]:
 
 
 NUMBERS = {"negative": -1.0, "NaN": NAN, "infinite": INF, "text": "1", "None": None}
-NUMBERS |= {"a tensor": torch.tensor(0.1), "a boolean": True, "complex": 1j}
+NUMBERS |= {"too large": 10**400, "a tensor": torch.tensor(0.1), "a boolean": True, "complex": 1j}
 POSITIVE = NUMBERS | {"zero": 0.0}
 COUNTS = {
     "negative": -1,

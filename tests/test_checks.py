@@ -81,6 +81,7 @@ def test_what_is_no_number_is_refused_by_type(value):
         (INF, {"positive": True}, "finite and greater than 0; got inf"),
         (NAN, {"signed": True}, "finite; got nan"),
         (-INF, {"signed": True}, "finite; got -inf"),
+        (10**400, {}, "finite and 0 or greater; got 10+"),
     ],
 )
 def test_a_number_out_of_range_is_refused(value, bounds, wanted):
