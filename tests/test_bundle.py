@@ -46,6 +46,26 @@ def test_a_bundle_holds_nothing_that_belongs_to_this_disk(archive):
     assert all(name.startswith("ntk-course/") for name in archive.namelist())
 
 
+def test_environments_and_caches_beside_the_course_are_left_out(tmp_path, monkeypatch):
+    # nox put five gigabytes into .nox, and all of them were packed.
+    for name in [
+        ".nox/lib",
+        ".venv",
+        "env/lib",
+        "conda/conda-meta",
+        "build",
+        "notebooks",
+        ".github",
+    ]:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    (tmp_path / ".gitignore").touch()
+    monkeypatch.setattr(bundle, "ROOT", tmp_path)
+    found = {path.relative_to(tmp_path).as_posix() for path in bundle.course_files()}
+    assert found == {"notebooks/file", ".github/file", ".gitignore"}
+
+
 def test_what_is_downloaded_is_what_course_py_installs():
     names = {Requirement(line).name for line in bundle.requirements()}
     assert {"flit_core", "torch", "jupyterlab", "nbval"} <= names

@@ -15,7 +15,8 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NOT_PACKED = {".git", ".venv", "build", "wheels", "__pycache__", ".pytest_cache", ".ruff_cache"}
+NOT_PACKED = {"build", "dist", "wheels", "__pycache__"}
+HIDDEN = {".ci", ".github"}  # other folders with a dot hold environments, caches and the history
 EXTRAS = ("lab", "slides", "test")  # as course.py installs them
 BUILT = ("slides", "site", "handout.pdf")  # what other verbs made is packed where it lies
 READ_ME_FIRST = """\
@@ -73,12 +74,19 @@ def course_files() -> list[Path]:
     """Return the files of the course, and what other verbs have built from them."""
     found = []
     for folder, inside, names in os.walk(ROOT):
-        inside[:] = sorted(set(inside) - NOT_PACKED)
+        inside[:] = sorted(n for n in inside if is_packed(Path(folder) / n))
         found += [Path(folder) / name for name in sorted(names) if name != ".git"]
     for name in BUILT:
         built = ROOT / "build" / name
         found += [path for path in [built, *sorted(built.rglob("*"))] if path.is_file()]
     return found
+
+
+def is_packed(folder: Path) -> bool:
+    """Return whether `folder` belongs to the course: no environment, cache or product is there."""
+    hidden = folder.name.startswith(".") and folder.name not in HIDDEN
+    environment = (folder / "pyvenv.cfg").exists() or (folder / "conda-meta").exists()
+    return folder.name not in NOT_PACKED and not hidden and not environment
 
 
 def pack(target: Path, wheels: list[Path], read_me: str) -> None:
