@@ -124,9 +124,8 @@ def _kernels(
     plan = make_plan(model, x1, x2, outputs, structured=method in {"auto", "layerwise"})
     k, row_bytes = plan.value.shape[1], plan.row_bytes
     if method == "auto":
-        push = 4 * k * plan.forward_flops < plan.pair_flops and can_push(
-            model, parameters, x1, plan.value
-        )
+        cheaper = 4 * k * plan.forward_flops < plan.pair_flops
+        push = cheaper and can_push(model, parameters, x1, plan.value)
         method = "ntvp" if push else "layerwise"
     if method == "ntvp":
         row_bytes = 4 * k * sum(p.nbytes for p in parameters.values())

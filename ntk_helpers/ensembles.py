@@ -149,7 +149,6 @@ def _is_plain_mlp(model: nn.Module, x: Tensor) -> bool:
     return (
         chain is not None
         and all(type(link.layer) is ScaledLinear for link in chain)
-        and all(link.layer.bias is not None for link in chain)
         and all(p.requires_grad for p in model.parameters())
     )
 

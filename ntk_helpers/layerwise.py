@@ -213,7 +213,7 @@ def layer_factors(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[Factor]:
     ):
         if name not in plan.layers:
             continue  # all its parameters are frozen
-        module, kind, (t, p, q), gram = plan.layers[name]
+        module, kind, (_, p, q), gram = plan.layers[name]
         mine, (k, n) = own(module), d.shape[:2]
         if kind == "other":
             for leaf in pull_back(module, mine, h, d).values():
@@ -222,7 +222,7 @@ def layer_factors(model: nn.Module, plan: Plan, x: Tensor) -> Iterator[Factor]:
         if kind == "conv":
             h = unfold(h, module.kernel_size, module.dilation, module.padding, module.stride).mT
             d = d.flatten(3).mT
-        h, d = h.reshape(n, t, p), d.reshape(k, n, t, q)
+        h, d = h.reshape(n, -1, p), d.reshape(k, n, -1, q)
         weight, bias = scales(module)
         if gram:
             yield Factor(name, h, d, weight, bias if "bias" in mine else 0.0)

@@ -279,6 +279,37 @@ def test_every_method_equals_the_double_loop(name):
         assert_same(ntk.empirical_ntk(model, x1, method=method), square)
 
 
+class Mean(nn.Module):
+    """A layer for each token, and the mean over tokens."""
+
+    def __init__(self):
+        """Draw the layers."""
+        super().__init__()
+        self.layer, self.head = nn.Linear(8, 9), nn.Linear(9, 4)
+
+    def forward(self, x):
+        """Return (n, 4) for (n, tokens, 8)."""
+        return self.head(torch.tanh(self.layer(x)).mean(1))
+
+
+def pooled():
+    """Return a convolution whose pictures may have any size."""
+    return nn.Sequential(nn.Conv2d(1, 2, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("outputs", OUTPUTS)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("build", "shape", "other"),
+    [(pooled, (1, 4, 4), (1, 5, 6)), (Mean, (2, 8), (3, 8)), (Mean, (1, 8), (2, 8))],
+)
+def test_points_of_both_sides_may_have_other_sizes(build, shape, other, method, outputs):
+    torch.manual_seed(0)
+    model, x1, x2 = build(), torch.randn(3, *shape), torch.randn(4, *other)
+    wanted = select(kernel_by_loop(model, x1, x2), outputs)
+    assert_same(ntk.empirical_ntk(model, x1, x2, method=method, outputs=outputs), wanted)
+
+
 LOOPED = {
     # torch.func.vmap takes sums over the batch for derivatives in a PReLU, if the sizes agree
     "prelu": (lambda: nn.Sequential(nn.Linear(3, 2), nn.PReLU(), nn.Linear(2, 2)), (3,)),

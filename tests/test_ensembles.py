@@ -578,8 +578,8 @@ class Hidden(nn.Module):
         super().__init__()
         self.line, self.factors = nn.Linear(2, 1), itertools.repeat(factor)
 
-    def forward(self, x):
-        return next(self.factors) * self.line(x)
+    def forward(self, x):  # the factor acts at the first point
+        return torch.cat([next(self.factors) * self.line(x[:1]), self.line(x[1:])])
 
 
 def test_a_network_that_is_another_function_in_the_batch_is_refused():
@@ -594,6 +594,17 @@ def test_rounding_is_no_other_function():
     x, y = problem(dtype=torch.float32)
     models = networks(3, 512, depth=3, sigma_w=30.0, dtype=torch.float32)
     ntk.train_ensemble(models, x, y, learning_rate=1e-9, steps=1, **QUIET)
+
+
+def test_rounding_is_measured_by_the_largest_output():
+    x, y = problem(dtype=torch.float32)
+    x[0] = 0.0
+    models = networks(3, 512, activation="relu", sigma_w=3e3, sigma_b=0.0, dtype=torch.float32)
+    assert max(model(x).abs().max() for model in models) > 1e6
+    history = ntk.train_ensemble(models, x, y, learning_rate=1e-9, steps=0, **QUIET)
+    alone = torch.stack([model(x).detach() for model in models])
+    assert (history.outputs[0] - alone).abs().max() > 0.05
+    assert (alone[:, 0] == 0).all()
 
 
 def test_networks_that_share_a_parameter_are_refused_unless_it_is_frozen():

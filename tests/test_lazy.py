@@ -108,6 +108,8 @@ def test_linearisation_refuses_other_names():
     f_lin = ntk.linearize(nn.Linear(2, 1))
     with pytest.raises(ValueError, match=r"missing or unknown: bias\. dict\(model"):
         f_lin({"weight": torch.ones(1, 2)}, circle(4))
+    with pytest.raises(TypeError, match=r"x is torch\.float32 but the model's parameter 'weight'"):
+        f_lin(dict(nn.Linear(2, 1).named_parameters()), circle(4).float())
     with pytest.raises(ValueError, match=r"mixes the rows"):
         ntk.linearize(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)))
 
@@ -117,7 +119,7 @@ def test_linearisation_refuses_a_model_that_mixes_rows_at_its_first_call():
     model = nn.Sequential(line, nn.Softmax(dim=0))
     f_lin = ntk.linearize(model)
     with pytest.raises(ValueError, match=r"mixes the rows of a batch, is random"):
-        f_lin(dict(model.named_parameters()), circle(4))
+        f_lin(dict(model.named_parameters()), circle(2))
     assert f_lin(dict(model.named_parameters()), circle(1)).shape == (1, 1)
 
 
