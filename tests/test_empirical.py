@@ -667,6 +667,7 @@ def test_the_fast_path_of_attention_is_left_as_it_was(before):
         torch.backends.mha.set_fastpath_enabled(usual)
 
 
+@pytest.mark.filterwarnings("ignore")  # of what compiles
 def test_a_compiled_model_has_the_kernel_of_the_model():
     model, x, _ = make("squeeze")
     compiled = torch.compile(model, backend="eager")
