@@ -301,7 +301,12 @@ def pooled():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("build", "shape", "other"),
-    [(pooled, (1, 4, 4), (1, 5, 6)), (Mean, (2, 8), (3, 8)), (Mean, (1, 8), (2, 8))],
+    [
+        (pooled, (1, 4, 4), (1, 5, 6)),
+        (Mean, (2, 8), (3, 8)),
+        (Mean, (1, 8), (2, 8)),
+        (Mean, (2, 8), (1, 8)),
+    ],
 )
 def test_points_of_both_sides_may_have_other_sizes(build, shape, other, method, outputs):
     torch.manual_seed(0)
