@@ -1,7 +1,7 @@
 """Set up the course and use it, on a machine that has nothing but Python 3.11, 3.12, 3.13 or 3.14.
 
   python course.py lab                      open the lessons in JupyterLab, notebook 00 first
-  python course.py check                    say whether this machine is ready, or what to mend
+  python course.py check                    say whether .venv is ready, or what to mend
   python course.py test                     run every test, the notebooks included
   python course.py run [NOTEBOOK ...]       execute notebooks in place; all, if none is named
   python course.py bench [NAME ...]         run the scripts of benchmarks/; all, if none is named
@@ -55,7 +55,8 @@ def main(arguments):
         sys.exit(f"There is no verb {verb!r}: choose one of {', '.join(verbs)}, or see --help.")
     require_python(sys.version_info)
     for stream in (sys.stdout, sys.stderr):  # a path may hold letters that they do not know
-        stream.reconfigure(errors="backslashreplace")
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `call` ends its child, too
     try:
         return verbs[verb](arguments[1:])
@@ -148,6 +149,7 @@ def environment(*extras):
     if VENV.exists():
         require_working(python)
         if all(s.is_file() and s.read_text() == fingerprint() for s in stamps):
+            link(python)  # whoever installs by hand makes it anew
             return python
     else:
         require_space()
@@ -220,10 +222,12 @@ def install(python, *extras):
         command, cwd=str(HERE), env=own_variables(), stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE, errors="replace",
     )  # fmt: skip
-    if done.returncode:
-        sys.exit(explain(done.stderr, "pip could not install the course"))
+    told = explain(done.stderr, "pip could not install the course") if done.returncode else ""
+    if not told.startswith("The disk is full"):
+        started.unlink()
+    if told:
+        sys.exit(told)
     link(python)
-    started.unlink()
 
 
 def link(python):
@@ -232,8 +236,11 @@ def link(python):
     And so that its name may have any letters: Python 3.11 and 3.12 on Windows read the link in the
     system's encoding, pip writes UTF-8, and a letter that this cannot mean stops Python itself.
     """
-    for path in python.parent.parent.glob("[Ll]ib/**/site-packages/ntk_helpers.pth"):
-        path.write_text(os.path.relpath(str(HERE), str(path.parent)) + "\n", encoding="ascii")
+    home = python.parent.parent
+    for packages in [home / "Lib", *home.glob("lib/python3.*")]:
+        path = packages / "site-packages" / "ntk_helpers.pth"
+        if path.is_file():
+            path.write_text(os.path.relpath(str(HERE), str(path.parent)) + "\n", encoding="ascii")
 
 
 def explain(output, what):

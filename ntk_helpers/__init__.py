@@ -1,18 +1,9 @@
 """Compute, train and predict with the Neural Tangent Kernel in PyTorch: the course's helpers."""
 
-import sys
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-if missing := [name for name in ("torch", "numpy", "matplotlib", "tqdm") if not find_spec(name)]:
-    raise ModuleNotFoundError(
-        f"{sys.executable}, the Python that runs here, has no {', '.join(missing)}. In a notebook, "
-        "choose the kernel of the course's folder .venv; in a terminal, `python course.py lab` "
-        "makes that folder and opens the lessons."
-    )
-
-from ntk_helpers import data
+from ntk_helpers import _needed, data  # noqa: F401 (_needed says, before all, what is missing)
 from ntk_helpers.device import best_device, choose_size, setup
 from ntk_helpers.dynamics import KernelDynamics
 from ntk_helpers.empirical import empirical_ntk, layer_ntks

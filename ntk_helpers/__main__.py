@@ -1,4 +1,4 @@
-"""Report whether this machine can run the course, or what to mend: `python course.py check`."""
+"""Report whether this Python can run the course, or what to mend: `python -m ntk_helpers`."""
 
 import platform
 import sys

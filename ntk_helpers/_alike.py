@@ -1,10 +1,11 @@
 """Whether networks can be trained in one batch: they differ in nothing but their parameters."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from ntk_helpers import _checks
 
 TABLES = ("_parameters", "_buffers", "_modules")
 VALUES = (int, float, complex, str, bytes, set, frozenset, torch.dtype, torch.device)
-VALUES += (type, CodeType, BuiltinFunctionType)
+VALUES += (type, BuiltinFunctionType)
 
 
 def require_alike(models: Sequence[nn.Module]) -> list[nn.Module]:
@@ -86,12 +87,16 @@ def _same(a: object, b: object, met: dict) -> bool:
         return True
     if isinstance(a, VALUES):
         return type(a) is type(b) and a == b
-    if isinstance(a, nn.Module | nn.Parameter):
-        return isinstance(b, nn.Module | nn.Parameter)
+    for kind in (nn.Module | nn.Parameter, logging.Logger):
+        if isinstance(a, kind):
+            return isinstance(b, kind)
     if type(a) is not type(b):
         return False
     if isinstance(a, Tensor):
-        return _kinds({"": a}) == _kinds({"": b}) and torch.equal(a, b)
+        if _kinds({"": a}) != _kinds({"": b}):
+            return False
+        same = (a == b) | ((a != a) & (b != b))  # so is NaN
+        return a.requires_grad or bool(same.all())  # with a graph, it follows from parameters
     if (id(a), id(b)) in met:
         return True
     met[id(a), id(b)] = a, b  # alive, so that no other object gets this id
@@ -108,10 +113,20 @@ def _parts(thing: object) -> list[object]:
     if isinstance(thing, dict):
         return [*thing.keys(), *thing.values()]
     if isinstance(thing, FunctionType):
-        closure = [cell.cell_contents for cell in thing.__closure__ or ()]
+        closure = [_content(cell) for cell in thing.__closure__ or ()]
         return [thing.__code__, thing.__defaults__, thing.__kwdefaults__, closure]
+    if isinstance(thing, CodeType):  # its equality would compare numbers of lines
+        return [thing.co_code, thing.co_names, thing.co_consts]
     if isinstance(thing, MethodType):
         return [thing.__func__, thing.__self__]
     if isinstance(thing, partial):
         return [thing.func, thing.args, thing.keywords]
     return [getattr(thing, "__dict__", None)]
+
+
+def _content(cell: CellType) -> object:
+    """Return what a variable of a closure holds, None for one that was never set."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None

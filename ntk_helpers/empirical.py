@@ -40,7 +40,7 @@ def empirical_ntk(
     or by a loop where vmap fails (branches on values, recurrent layers) or errs (nn.PReLU).
     "ntvp" pushes each row of J forward through the model. "auto" takes the cheapest by estimate.
 
-    Memory: about 512 MB beyond the result, or what one point needs; more points are cut in chunks.
+    Memory: about 512 MB beyond the result, or what four points need; more are cut in chunks.
     x2 = None does half the work and returns an exactly symmetric kernel.
 
     Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, section 4; Novak, Sohl-Dickstein,
@@ -96,7 +96,7 @@ def layer_ntks(
     """
 
     def key(layer):
-        return layer or type(model).__name__
+        return layer or type(getattr(model, "_orig_mod", model)).__name__
 
     return _kernels(model, x1, x2, outputs, "layerwise", None, key)
 

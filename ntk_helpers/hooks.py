@@ -86,24 +86,26 @@ def _uses(root, stop=None) -> Counter:
 
 
 def standing_alone(
-    modules: dict[str, nn.Module], calls: dict, among: dict, f: Tensor
+    modules: dict[str, nn.Module], calls: dict, among: dict | None, f: Tensor
 ) -> dict[str, nn.Module]:
     """Return those of `modules` called once, on one row, that alone use their own parameters.
 
     The parameters of such a module act on the outputs `f` (1, k) through its output only. `calls`
-    were recorded on one point, `among` with that point between two others: it has to stay there.
+    were recorded on one point, `among` with it second among four: it has to stay there. None is for
+    points that never meet others.
     """
     used = _uses(f.grad_fn)
 
     def alone(name, module):
-        if not len(calls[name]) == len(among[name]) == 1 or None in calls[name] + among[name]:
+        seen = calls[name] + (among[name] if among else calls[name])
+        if len(seen) != 2 or None in seen:
             return False
-        ((h, version, shape, edge),), ((rows, *_),) = calls[name], among[name]
+        (h, version, shape, edge), (rows, *_) = seen
         inside, mine = _uses(edge.node, h.grad_fn), set(map(id, own(module).values()))
         whole = set(inside) <= mine and all(inside[p] == used[p] for p in mine)
         single = h.shape[:1] == shape[:1] == (1,) and h._version == version
-        stays = rows.shape == (3, *h.shape[1:]) and close(rows[1:2].to(f), h.to(f))
-        return whole and single and stays
+        stays = rows.shape == (4, *h.shape[1:]) and close(rows[1:2].to(f), h.to(f))
+        return whole and single and (among is None or stays)
 
     return {name: module for name, module in modules.items() if alone(name, module)}
 

@@ -141,7 +141,7 @@ def _at_sight(chain: list[Link], x: Tensor) -> tuple[Tensor, dict, int]:
 def _by_first_point(
     model: nn.Module, x: Tensor, x2: Tensor, structured: bool
 ) -> tuple[Tensor, dict, int]:
-    """Run the model on the first point of `x`, alone and between two others.
+    """Run the model on the first point of `x`, alone and, if there are more points, among others.
 
     Returns:
         The outputs (1, k); by name the modules to take, with the shapes of their outputs; and the
@@ -157,9 +157,12 @@ def _by_first_point(
     with recording(modules) as calls, saved_tensors_hooks(weigh, lambda tensor: tensor):
         f = evaluate(model, x[:1])
     _checks.require_attached(f)
-    other = x2[-1:] if x2.shape[1:] == x.shape[1:] else x[-1:]
-    with recording(modules) as among:
-        _checks.require_same_row(f, evaluate(model, torch.cat([other, x[:1], other]))[1:2])
+    among = None
+    if max(len(x), len(x2)) > 1:
+        other = x2[-1:] if x2.shape[1:] == x.shape[1:] else x[-1:]
+        batch = torch.cat([other, x[:1], other, other])  # no mirror image of itself
+        with recording(modules) as among:
+            _checks.require_same_row(f, evaluate(model, batch)[1:2])
     taken = {
         name: (module, calls[name][0].shape)
         for name, module in standing_alone(modules, calls, among, f).items()

@@ -96,7 +96,8 @@ def train_pinn(
         record_at: Steps to record; None records about 40, dense at the start. Step 0 and the last
             are always in.
         keep_kernels: Keep the tangent kernel at each record.
-        observe: Called on the model at each record, without gradients.
+        observe: Called on the model at each record, without gradients. It must not wait for
+            threads that use this package: one at a time may.
         progress: Show a progress bar.
         method: "analytic", "taylor", "autograd", or "auto" for the fastest that fits.
 

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -135,6 +136,13 @@ def test_an_old_python_gets_no_further(monkeypatch, fake_run):
     assert fake_run.commands == []
 
 
+@pytest.mark.parametrize("stream", [io.StringIO(), None])
+def test_a_replaced_output_is_no_obstacle(monkeypatch, stream):  # IDLE, a notebook, pythonw
+    monkeypatch.setattr(course, "lab", lambda _: 0)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert course.main(["lab"]) == 0
+
+
 def test_ctrl_c_ends_quietly(monkeypatch, capfd):
     def interrupted(_):
         raise KeyboardInterrupt
@@ -202,9 +210,13 @@ def test_a_folder_that_moved_is_still_linked(folder, fake_run, monkeypatch):
     settle(moved, monkeypatch)
     course.environment()
     assert fake_run.count("venv") == fake_run.count("install") == 1
-    packages = moved / packages.relative_to(folder)
-    written = (packages / "ntk_helpers.pth").read_bytes().decode("ascii").strip()
-    assert (packages / written).resolve() == moved.resolve()
+    link = moved / packages.relative_to(folder) / "ntk_helpers.pth"
+    for text in (link.read_text(encoding="ascii"), f"{folder}\n"):  # as pip by hand writes it
+        link.write_text(text, encoding="utf-8")
+        course.environment()
+        written = link.read_text(encoding="ascii").strip()
+        assert not Path(written).is_absolute()
+        assert (link.parent / written).resolve() == moved.resolve()
 
 
 def test_an_interrupted_installation_is_begun_anew(folder, fake_run, monkeypatch):
@@ -219,8 +231,19 @@ def test_an_interrupted_installation_is_begun_anew(folder, fake_run, monkeypatch
             course.environment()
     course.environment()
     assert fake_run.count("--force-reinstall") == 1
+    fake_run.failing["install"] = "ERROR: something else"
+    with pytest.raises(SystemExit):
+        course.environment("site")
+    fake_run.failing.clear()
     course.environment("site")
     assert fake_run.count("--force-reinstall") == 1
+    with open(folder / "constraints.txt", "a", encoding="utf-8") as file:
+        file.write("six==1.17.0\n")
+    fake_run.failing["install"] = "No space left on device"
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="The disk is full"):
+            course.environment()
+    assert fake_run.count("--force-reinstall") == 2
 
 
 def test_packages_of_other_homes_are_not_seen(folder, fake_run, monkeypatch):

@@ -1,5 +1,6 @@
 """The empirical kernel: every method against a double loop, its laws, its memory, its refusals."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -141,6 +142,19 @@ class TokensFirst(nn.Module):
     def forward(self, x):
         """Return (n, 2) for (n, tokens, 3)."""
         return self.head(torch.tanh(self.layer(x.transpose(0, 1))).transpose(0, 1).sum(1))
+
+
+class Gain(nn.Module):
+    """A model whose only parameter is its own."""
+
+    def __init__(self):
+        """Begin at 1."""
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        """Return (n, 3)."""
+        return torch.tanh(self.gain * x)
 
 
 class Squeeze(nn.Module):
@@ -347,6 +361,14 @@ def test_where_vmap_is_right_one_backward_pass_is_made_to_see_it(name, calls, me
     model, x, _ = make(name, n1=3)
     ntk.empirical_ntk(model, x, method=method)
     assert len(made) == calls
+
+
+def test_parameters_and_outputs_of_two_dtypes_are_no_obstacle_to_vmap(monkeypatch):
+    made, passes = [], jacobians._backward
+    monkeypatch.setattr(jacobians, "_backward", lambda *a: made.append(a) or passes(*a))
+    model, x = Returns(lambda z: z.double()).float(), torch.randn(3, 3, dtype=torch.float32)
+    ntk.empirical_ntk(model, x, method="jacobian")
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("outputs", OUTPUTS)
@@ -615,6 +637,7 @@ REFUSALS = {
     "detached": (Returns(torch.detach), {}, ValueError, "does not depend on its trainable param"),
     "sums up": (Returns(lambda z: z.cumsum(0)), *MIXES),
     "sums down": (Returns(lambda z: z.flip(0).cumsum(0).flip(0)), *MIXES),
+    "mirrors": (Returns(lambda z: z + z.flip(0)), *MIXES),
     "mixes, ntvp": (Returns(lambda z: z - z.mean(0)), {"method": "ntvp"}, *MIXES[1:]),
     "overwritten": (Overwrites(), {}, ValueError, "modified by an inplace operation"),
     "too large": (nn.Linear(1, 1), {"x1": torch.ones(4_000_000, 1)}, MemoryError, "64,000.0 GB"),
@@ -639,10 +662,10 @@ def test_a_layer_called_only_for_some_batches_is_refused():
             self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 2)
 
         def forward(self, x):
-            return self.a(x) + (self.b(x) if len(x) < 4 else 0)
+            return self.a(x) + (self.b(x) if len(x) < 5 else 0)
 
-    with pytest.raises(ValueError, match="layer 'b' is called otherwise for 4 points than for one"):
-        ntk.empirical_ntk(Sometimes(), torch.randn(4, 3), method="layerwise")
+    with pytest.raises(ValueError, match="layer 'b' is called otherwise for 5 points than for one"):
+        ntk.empirical_ntk(Sometimes(), torch.randn(5, 3), method="layerwise")
 
 
 def test_in_place_writes_are_no_obstacle_to_the_layerwise_method():
@@ -680,6 +703,43 @@ def test_a_compiled_model_has_the_kernel_of_the_model():
     for method in METHODS:
         found = ntk.empirical_ntk(compiled, x, method=method)
         assert torch.equal(found, ntk.empirical_ntk(model, x, method=method))
+    assert ntk.layer_ntks(compiled, x).keys() == ntk.layer_ntks(model, x).keys()
+    own = ntk.layer_ntks(torch.compile(Gain(), backend="eager"), x)
+    assert own.keys() == {"Gain"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_of_one_row_has_a_kernel_of_one_point(method):
+    model, x = Returns(lambda z: z.view(1, 2).tanh()), torch.randn(2, 3)
+    found = ntk.empirical_ntk(model, x[:1], x[1:], method=method)
+    assert_same(found, kernel_by_loop(model, x[:1], x[1:]))
+
+
+FORKED = """
+import os, threading, torch, ntk_helpers as ntk
+from ntk_helpers.jacobians import plain_attention
+held, done = threading.Event(), threading.Event()
+def hold():
+    with plain_attention():
+        held.set()
+        done.wait()
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    ntk.empirical_ntk(torch.nn.Linear(1, 1), torch.ones(1, 1))
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+done.set()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system that does not fork")
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "0\n", done.stderr
 
 
 def test_threads_take_turns():

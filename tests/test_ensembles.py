@@ -3,6 +3,7 @@
 import copy
 import functools
 import itertools
+import logging
 import math
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -539,6 +540,47 @@ def test_attributes_that_do_the_same_are_no_difference(act):
     for model in models:
         model.alias = [model.first, model.first.weight]
     assert_trains_as_the_loop(models, pictures(), problem(4)[1], learning_rate=0.1, steps=3)
+
+
+def never_set():
+    """Return a function that would use a variable which was never set."""
+    if False:
+        late = 0
+    return lambda: late
+
+
+class Logging(nn.Module):
+    """A network with attributes that follow from its parameters, or do nothing."""
+
+    def __init__(self, seed):  # noqa: D107
+        super().__init__()
+        torch.manual_seed(seed)
+        self.line, self.log = nn.Linear(2, 1), logging.getLogger(f"network {seed}")
+        self.last = self.spare = torch.tensor([math.nan, 1.0])
+        self.late = never_set()
+        self.act = (lambda z: z.tanh()) if seed else None
+        self.act = self.act or (lambda z: z.tanh())
+
+    def forward(self, x):
+        self.last = self.line(x)
+        return self.act(self.last)
+
+
+def with_old_norm(seed):
+    """Return a layer whose weight is an attribute that a hook makes of two parameters."""
+    torch.manual_seed(seed)
+    return nn.utils.weight_norm(nn.Linear(2, 1))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize("make", [Logging, with_old_norm])
+def test_attributes_that_follow_from_parameters_or_do_nothing_are_no_difference(make):
+    models, (x, y) = [make(seed) for seed in range(3)], problem()
+    for model in models:
+        model(x)
+    run = {"learning_rate": 0.1, "steps": 5, **QUIET}
+    alone = [ntk.gradient_descent(make(seed), x, y, **run).loss for seed in range(3)]
+    torch.testing.assert_close(ntk.train_ensemble(models, x, y, **run).loss, torch.stack(alone, 1))
 
 
 @pytest.mark.parametrize(
