@@ -302,7 +302,7 @@ def require_working(python):
 
     It has none after an update of the system's Python, which looks for packages elsewhere.
     """
-    probe = f"import sys, pip; sys.exit(not {OLDEST_PYTHON} <= sys.version_info[:2])"
+    probe = f"import sys, pip; sys.exit(sys.version_info < {OLDEST_PYTHON})"
     try:
         command = [str(python), "-c", probe]
         code = subprocess.run(command, env=own_variables(), stderr=subprocess.DEVNULL).returncode

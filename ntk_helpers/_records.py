@@ -1,5 +1,6 @@
 """What a training run records: at which steps or times, and what an observer saw there."""
 
+import math
 from collections.abc import Callable, Iterable
 from numbers import Real
 
@@ -35,6 +36,16 @@ def marks(record_at: Iterable[int] | None, steps: int, *, about: int = 60) -> se
                 f"record_at must lie in 0 … {steps}; got {max(chosen)}. Raise steps or drop it."
             )
     return chosen | {0, steps}
+
+
+def finite_at_start(
+    loss: float,
+    fault: str = "x and y are finite. Look for NaN in model.state_dict(), or scale the inputs down",
+) -> float:
+    """Return the first loss, or say by ValueError that it is not, although `fault`."""
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss must be finite at the start; got {loss}, although {fault}.")
+    return loss
 
 
 def grid(name: str, values: float | Tensor, *, like: Tensor) -> Tensor:

@@ -59,6 +59,13 @@ def as_chain(model: nn.Module, *points: Tensor) -> list[Link] | None:
     return chain if all(_is_plain(model, chain, x) for x in points) else None
 
 
+def as_mlp(model: nn.Module, x: Tensor) -> list[Link] | None:
+    """Return the chain of an `MLP` as it was made, or None for one that was altered, or another."""
+    chain = as_chain(model, x) if type(model) is MLP else None
+    made = chain and all(type(link.layer) is ScaledLinear for link in chain)
+    return chain if made else None
+
+
 def scales(layer: nn.Module) -> tuple[float, float]:
     """Return the scales (s_w, s_b) outside the weights and the biases of a layer."""
     scaled = isinstance(layer, ScaledLinear)

@@ -13,10 +13,9 @@ from torch.func import functional_call, grad, vmap
 from ntk_helpers import _alike, _checks, _records, training
 from ntk_helpers._progress import tqdm
 from ntk_helpers.batched import mlps_together
-from ntk_helpers.chains import as_chain
+from ntk_helpers.chains import as_mlp
 from ntk_helpers.hooks import run
 from ntk_helpers.jacobians import plain_attention
-from ntk_helpers.networks import MLP, ScaledLinear
 
 
 class EnsembleHistory(NamedTuple):
@@ -103,7 +102,8 @@ def train_ensemble(
 
     tensors = [dict(model.named_parameters()) | dict(model.named_buffers()) for model in models]
     state = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}
-    together = mlps_together if _is_plain_mlp(models[0], x) else _vmapped
+    trained = all(p.requires_grad for p in models[0].parameters())
+    together = mlps_together if trained and as_mlp(models[0], x) else _vmapped
     batch = together(models[0], state, x, y.reshape(outputs.shape), learning_rate * scale)
 
     records, limit = [], None
@@ -115,7 +115,7 @@ def train_ensemble(
             values = 0.5 * scale * (outputs - y).square().flatten(1).sum(1)
             if limit is None:
                 limit = 1e6 * (values + 1)
-                training._finite_at_start(float(values.sum()))
+                _records.finite_at_start(float(values.sum()))
                 _require_own_outputs(models, x, outputs)
                 diverged = torch.zeros_like(values, dtype=torch.bool)
             diverged |= ~(values <= limit)
@@ -141,16 +141,6 @@ def train_ensemble(
     time, test_outputs = learning_rate * taken.to(y.dtype), tests[0] if tests else None
     rate = float(learning_rate)
     return EnsembleHistory(taken, time, values, outputs, test_outputs, rate, diverged)
-
-
-def _is_plain_mlp(model: nn.Module, x: Tensor) -> bool:
-    """Return whether `model` is an MLP as it was made: nothing frozen, hooked or replaced."""
-    chain = as_chain(model, x) if type(model) is MLP else None
-    return (
-        chain is not None
-        and all(type(link.layer) is ScaledLinear for link in chain)
-        and all(p.requires_grad for p in model.parameters())
-    )
 
 
 def _require_own_outputs(models: list[nn.Module], x: Tensor, outputs: Tensor) -> None:

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from ntk_helpers.chains import as_chain, is_untouched
+from ntk_helpers.chains import as_mlp, is_untouched
 from ntk_helpers.jacobians import plain_attention
-from ntk_helpers.networks import MLP, ScaledLinear
 from ntk_helpers.pinn import PINNKernel, field_of, gram, pinn_kernel
 from ntk_helpers.pinn_problem import Operator, Standardized, second_derivative
 
@@ -50,11 +49,9 @@ def _depth(model: nn.Module, x: Tensor) -> int:
     0 is any other model, be it an MLP altered by a subclass, a hook or a parametrization.
     """
     network, _, _ = _parts(model)
-    if type(network) is not MLP or network.activation != "tanh" or x.shape[1] != 1:
-        return 0
-    chain = as_chain(network, x) if is_untouched(model) else None
-    scaled = chain and all(type(link.layer) is ScaledLinear for link in chain)
-    return len(chain) - 1 if scaled else 0
+    chain = as_mlp(network, x) if is_untouched(model) else None
+    fits = chain and network.activation == "tanh" and x.shape[1] == 1
+    return len(chain) - 1 if fits else 0
 
 
 class Fields:

@@ -1,6 +1,5 @@
 """Train a physics-informed network by gradient descent, with fixed or balanced weights."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from ntk_helpers import _checks, _records
 from ntk_helpers._progress import tqdm
 from ntk_helpers.pinn import PINNKernel, check_pinn, loss_scales, weight_pair
 from ntk_helpers.pinn_fields import METHODS, make_fields
+
+AT_FAULT = "the targets are finite. Look for a division by zero in problem.operator at these points"
 
 
 class PINNHistory(NamedTuple):
@@ -145,7 +146,8 @@ def train_pinn(
             if k in marks or k % 100 == 0:
                 both = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
                 value = both @ both.new_tensor(weights)
-                first = _finite_at_start(value.item()) if first is None else first
+                if first is None:
+                    first = _records.finite_at_start(value.item(), AT_FAULT)
                 if not value.item() <= 1e6 * (first + 1):
                     diverged = True
                     break
@@ -185,16 +187,6 @@ def _asked(name: str, value, x: Tensor) -> Tensor:
     _checks.require_tensor(name, value)
     _checks.require_same_place(x=x, **{name: value})
     return value
-
-
-def _finite_at_start(loss: float) -> float:
-    """Return the first loss, or say that there is nothing to train."""
-    if not math.isfinite(loss):
-        raise ValueError(
-            f"the loss must be finite at the start; got {loss}, although the targets are finite. "
-            f"Look at what problem.operator does at these points (a division by zero?)."
-        )
-    return loss
 
 
 @contextmanager

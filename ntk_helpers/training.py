@@ -101,7 +101,7 @@ def gradient_descent(
             _checks.require_attached(value)
             if k in marks or k % 100 == 0:
                 number = value.item()
-                first = _finite_at_start(number) if first is None else first
+                first = _records.finite_at_start(number) if first is None else first
                 if not number <= 1e6 * (first + 1):
                     diverged = True
                     break
@@ -133,16 +133,6 @@ def gradient_descent(
         learning_rate=learning_rate,
         diverged=diverged,
     )
-
-
-def _finite_at_start(loss: float) -> float:
-    """Return the first loss, or say that there is nothing to train."""
-    if not math.isfinite(loss):
-        raise ValueError(
-            f"the loss must be finite at the start; got {loss}, although x and y are finite. "
-            f"Look for NaN in model.state_dict(), or scale the inputs down."
-        )
-    return loss
 
 
 def _as_shape_of(y: Tensor) -> Callable[[Tensor], Tensor]:

@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+from reference import Attentive
 from torch import nn
 
 import ntk_helpers as ntk
@@ -677,18 +678,6 @@ def test_networks_that_vmap_cannot_run_are_refused_with_what_can():
     x, y = torch.ones(5, 2, 3), torch.ones(5, 1)
     with pytest.raises(ValueError, match=r"(?s)vmap.* cannot run these: .*by gradient_descent"):
         ntk.train_ensemble([Recurrent(), Recurrent()], x, y, learning_rate=0.1, steps=1, **QUIET)
-
-
-class Attentive(nn.Module):
-    """A layer of a transformer and a mean."""
-
-    def __init__(self):  # noqa: D107
-        super().__init__()
-        options = {"batch_first": True, "dropout": 0.0}
-        self.layer, self.last = nn.TransformerEncoderLayer(8, 2, 16, **options), nn.Linear(8, 1)
-
-    def forward(self, x):
-        return self.last(self.layer(x).mean(1))
 
 
 def test_attention_trains_as_the_loop_without_a_warning():

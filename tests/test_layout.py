@@ -40,10 +40,10 @@ COMPUTE = {
     "linearization": {"jacobians"},
     "lazy": {"dynamics", "empirical", "hooks", "linearization", "training"},
     "batched": {"networks", "slopes"},
-    "ensembles": {"batched", "chains", "hooks", "jacobians", "networks", "training"},
+    "ensembles": {"batched", "chains", "hooks", "jacobians", "training"},
     "pinn_problem": set(),
     "pinn": {"empirical", "hooks", "jacobians", "pinn_problem"},
-    "pinn_fields": {"chains", "jacobians", "networks", "pinn", "pinn_problem"},
+    "pinn_fields": {"chains", "jacobians", "pinn", "pinn_problem"},
     "pinn_training": {"pinn", "pinn_fields"},
     "pinn_dynamics": {"dynamics", "pinn"},
 }

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from reference import jacobian_by_loop
+from reference import Attentive, jacobian_by_loop
 from torch import nn
 
 import ntk_helpers as ntk
@@ -147,18 +147,6 @@ def test_linearisation_does_not_follow_a_model_into_training_mode():
         f_lin(params, circle(4))
     model.eval()
     assert torch.equal(f_lin(params, circle(4)), before)
-
-
-class Attentive(nn.Module):
-    """A layer of a transformer and a mean; its fast kernels know no forward mode."""
-
-    def __init__(self):  # noqa: D107
-        super().__init__()
-        options = {"batch_first": True, "dropout": 0.0}
-        self.layer, self.last = nn.TransformerEncoderLayer(8, 2, 16, **options), nn.Linear(8, 1)
-
-    def forward(self, x):
-        return self.last(self.layer(x).mean(1))
 
 
 @pytest.mark.parametrize("train", [True, False])

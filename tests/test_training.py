@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from reference import descend_by_loop, jacobian_by_loop
+from reference import Attentive, descend_by_loop, jacobian_by_loop
 from torch import nn
 
 from ntk_helpers import MLP, History, _records, empirical_ntk, gradient_descent, training
@@ -343,21 +343,9 @@ def test_the_estimate_of_the_limit_does_not_touch_the_model():
         torch.testing.assert_close(p, q)
 
 
-class _Attention(nn.Module):
-    """A layer of a transformer and a mean, whose fast kernels have no second derivative."""
-
-    def __init__(self):
-        super().__init__()
-        options = {"batch_first": True, "dropout": 0.0}
-        self.layer, self.last = nn.TransformerEncoderLayer(8, 2, 16, **options), nn.Linear(8, 1)
-
-    def forward(self, x):
-        return self.last(self.layer(x).mean(1))
-
-
 def test_the_warning_names_the_largest_stable_rate_of_attention():
     torch.manual_seed(0)
-    model, x, y = _Attention(), torch.randn(3, 4, 8), torch.randn(3, 1)
+    model, x, y = Attentive(), torch.randn(3, 4, 8), torch.randn(3, 1)
     largest = torch.linalg.eigvalsh(empirical_ntk(model, x, outputs="trace"))[-1].item()
     before = copy.deepcopy(model.state_dict())
     with pytest.warns(RuntimeWarning, match="diverged by step") as caught:
