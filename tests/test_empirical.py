@@ -655,6 +655,14 @@ def test_bad_input_is_refused_with_a_remedy(case):
         assert not any(module._forward_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n1", "n2"), [(1, 2), (2, 1), (1, 3), (2, 2)])
+def test_mixing_is_found_where_few_points_meet(n1, n2, method):
+    model, x = Returns(lambda z: z - z.mean(0)), torch.randn(n1 + n2, 3)
+    with pytest.raises(ValueError, match="another output alone than"):
+        ntk.empirical_ntk(model, x[:n1], x[n1:], method=method)
+
+
 def test_a_layer_called_only_for_some_batches_is_refused():
     class Sometimes(nn.Module):
         def __init__(self):
