@@ -8,7 +8,7 @@ from reference import kernel_by_loop
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers.chains import as_chain
+from ntk_helpers.chains import as_chain, as_mlp
 from ntk_helpers.networks import ACTIVATIONS
 from ntk_helpers.slopes import IN_PLACE
 
@@ -200,3 +200,14 @@ def test_a_chain_whose_outputs_are_not_finite_is_refused():
         model.layers[1].weight[0, 0] = torch.inf
     with pytest.raises(ValueError, match="model returns values that are NaN or infinite"):
         ntk.empirical_ntk(model, torch.ones(2, 3))
+
+
+def test_an_mlp_is_taken_as_it_was_made_or_not_at_all():
+    x, made, changed = torch.ones(2, 3), ntk.MLP(3, 4, seed=0), ntk.MLP(3, 4, seed=0)
+    assert [link.layer for link in as_mlp(made, x)] == list(made.layers)
+    changed.layers[1] = nn.Linear(4, 1)
+    assert as_chain(changed, x)
+    assert as_mlp(changed, x) is None
+    assert as_mlp(nn.Sequential(*made.layers), x) is None
+    made.register_forward_hook(lambda *_: None)
+    assert as_mlp(made, x) is None
