@@ -8,7 +8,7 @@ import pytest
 from nbval.plugin import IPyNbCell
 
 from ntk_helpers import choose_size
-from ntk_helpers.device import FLOORS
+from ntk_helpers.classroom.setup import FLOORS
 from tools.run_notebooks import kernel_variables
 
 ROOT = Path(__file__).parent

@@ -22,7 +22,7 @@ from torch import nn
 mpl.use("Agg")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import ntk_helpers as ntk
-from ntk_helpers.plots import COLORS, png
+from ntk_helpers.classroom.plots import COLORS, png
 
 HERE = Path(__file__).resolve().parent
 SHAPES = [
@@ -166,7 +166,7 @@ def growth(jax, rounds):
 
 def draw(curves):
     """Return the picture of growth: three log–log panels, each line named where it ends."""
-    plt.style.use(HERE.parent / "ntk_helpers" / "course.mplstyle")
+    plt.style.use(HERE.parent / "ntk_helpers" / "classroom" / "course.mplstyle")
     looks = {
         "ours": ("this course", COLORS["blue"], "o-", (8, -16), "left"),
         "tutorial contraction": ("PyTorch's tutorial", COLORS["red"], "s--", (0, 9), "center"),

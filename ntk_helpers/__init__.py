@@ -3,25 +3,26 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ntk_helpers import _needed, data  # noqa: F401 (_needed says, before all, what is missing)
-from ntk_helpers.device import best_device, choose_size, setup
-from ntk_helpers.dynamics import KernelDynamics
-from ntk_helpers.empirical import empirical_ntk, layer_ntks
-from ntk_helpers.ensembles import EnsembleHistory, train_ensemble
-from ntk_helpers.gaussian import Gaussian, wide_ensemble
-from ntk_helpers.infinite import Kernels, infinite_kernels
-from ntk_helpers.lazy import LazyRegime, kernel_drift, lazy_regime
-from ntk_helpers.linearization import linearize
+from ntk_helpers import _needed  # noqa: F401 (it says, before all, what is missing)
+from ntk_helpers.classroom import data
+from ntk_helpers.classroom.setup import best_device, choose_size, setup
+from ntk_helpers.kernels.empirical import empirical_ntk, layer_ntks
+from ntk_helpers.kernels.infinite import Kernels, infinite_kernels
 from ntk_helpers.networks import MLP
-from ntk_helpers.pinn import PINNKernel, pinn_kernel
-from ntk_helpers.pinn_dynamics import PINNDynamics
-from ntk_helpers.pinn_problem import PoissonProblem, Standardized
-from ntk_helpers.pinn_training import PINNHistory, train_pinn
-from ntk_helpers.training import History, gradient_descent
+from ntk_helpers.pinn.dynamics import PINNDynamics
+from ntk_helpers.pinn.kernel import PINNKernel, pinn_kernel
+from ntk_helpers.pinn.problem import PoissonProblem, Standardized
+from ntk_helpers.pinn.training import PINNHistory, train_pinn
+from ntk_helpers.theory.dynamics import KernelDynamics
+from ntk_helpers.theory.gaussian import Gaussian, wide_ensemble
+from ntk_helpers.theory.lazy import LazyRegime, kernel_drift, lazy_regime
+from ntk_helpers.theory.linearize import linearize
+from ntk_helpers.training.descent import History, gradient_descent
+from ntk_helpers.training.ensemble import EnsembleHistory, train_ensemble
 
 if TYPE_CHECKING:
-    from ntk_helpers import exercises, explore, plots
-    from ntk_helpers.plots import show
+    from ntk_helpers.classroom import exercises, explore, plots
+    from ntk_helpers.classroom.plots import show
 
 __version__ = "0.1.0"
 __all__ = [
@@ -62,7 +63,7 @@ __all__ = [
 def __getattr__(name: str):
     """Load the modules that need matplotlib or ipywidgets when they are first used."""
     if name in {"exercises", "explore", "plots"}:
-        return import_module(f"ntk_helpers.{name}")
+        return import_module(f"ntk_helpers.classroom.{name}")
     if name == "show":
-        return import_module("ntk_helpers.plots").show
+        return import_module("ntk_helpers.classroom.plots").show
     raise AttributeError(f"module 'ntk_helpers' has no attribute {name!r}")

@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from ntk_helpers.device import FLOORS, notebook_device, numbers
-from ntk_helpers.empirical import empirical_ntk
+from ntk_helpers.classroom.setup import FLOORS, notebook_device, numbers
+from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
 
 MEMORY_NEEDED = 1.0  # GB: the most that a notebook takes

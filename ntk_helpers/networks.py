@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
-from ntk_helpers import _checks
+from ntk_helpers import _checks, _dice
 
 ACTIVATIONS = {
     "erf": torch.erf,
@@ -112,13 +112,11 @@ class MLP(nn.Module):
         _checks.require_number("sigma_b", sigma_b)
         _checks.require_choice("activation", activation, ACTIVATIONS)
         _checks.require_choice("parameterization", parameterization, ["ntk", "standard"])
-        if seed is not None:
-            _checks.require_integer("seed", seed, at_least=0)
         self.activation, self.sigma_w, self.sigma_b = activation, float(sigma_w), float(sigma_b)
         self.parameterization = parameterization
         self.n_in, self.width, self.n_out, self.depth = n_in, width, n_out, depth
 
-        generator = None if seed is None else torch.Generator("cpu").manual_seed(int(seed))
+        generator = None if seed is None else _dice.generator(seed)
         place = _checks.place(device, dtype)
         sizes = [n_in, *[width] * depth, n_out]
         self.layers = nn.ModuleList(

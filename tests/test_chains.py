@@ -8,9 +8,9 @@ from reference import kernel_by_loop
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers.chains import as_chain, as_mlp
+from ntk_helpers.activations import IN_PLACE
+from ntk_helpers.kernels._mlp import as_chain, as_mlp
 from ntk_helpers.networks import ACTIVATIONS
-from ntk_helpers.slopes import IN_PLACE
 
 
 class Wrapped(nn.Module):

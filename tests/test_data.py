@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_helpers.data import digits, unit_circle, wavy_curve
+from ntk_helpers.classroom.data import digits, unit_circle, wavy_curve
 
 SETS = {
     "unit_circle": lambda **place: unit_circle(5, start=0.3, **place)[:2],

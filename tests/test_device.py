@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_helpers import device
-from ntk_helpers.device import FLOORS, best_device, choose_size, setup
+from ntk_helpers.classroom import setup as device
+from ntk_helpers.classroom.setup import FLOORS, best_device, choose_size, setup
 
 
 def _pretend(monkeypatch, *, cuda=False, mps=False):

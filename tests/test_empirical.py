@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn.functional import gelu, linear
 
 import ntk_helpers as ntk
-from ntk_helpers import empirical as engine
-from ntk_helpers import jacobians
+from ntk_helpers.kernels import _jacobian as jacobians
+from ntk_helpers.kernels import empirical as engine
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 
@@ -571,7 +571,7 @@ def test_memory_stays_within_the_working_set():
         before = process.memory_info().rss
         watcher = threading.Thread(target=watch); watcher.start()
         method, chunk = sys.argv[1:]
-        import ntk_helpers.empirical as engine
+        import ntk_helpers.kernels.empirical as engine
         engine.WORKING_SET = 40 * 2**20
         kernel = ntk.empirical_ntk(model, x, method="layerwise")
         done = True; watcher.join()
@@ -685,7 +685,7 @@ def test_in_place_writes_are_no_obstacle_to_the_layerwise_method():
 def test_a_bar_counts_the_blocks_where_there_are_several(monkeypatch):
     bars, model, x = [], nn.Linear(2, 1), torch.eye(2)
     seen = lambda blocks, name, **options: bars.append((len(blocks), options)) or blocks  # noqa: E731
-    monkeypatch.setattr("ntk_helpers.empirical.tqdm", seen)
+    monkeypatch.setattr("ntk_helpers.kernels.empirical.tqdm", seen)
     ntk.empirical_ntk(model, x, x, chunk_size=2)
     assert bars == []
     ntk.empirical_ntk(model, x.repeat(2, 1), x, chunk_size=2)
@@ -725,7 +725,7 @@ def test_a_model_of_one_row_has_a_kernel_of_one_point(method):
 
 FORKED = """
 import os, threading, torch, ntk_helpers as ntk
-from ntk_helpers.jacobians import plain_attention
+from ntk_helpers.kernels._jacobian import plain_attention
 held, done = threading.Event(), threading.Event()
 def hold():
     with plain_attention():

@@ -15,8 +15,9 @@ from reference import Attentive
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers import batched, ensembles
 from ntk_helpers.networks import ACTIVATIONS
+from ntk_helpers.training import _mlp_batch as batched
+from ntk_helpers.training import ensemble as ensembles
 
 QUIET = {"progress": False}
 
@@ -409,7 +410,7 @@ def test_no_steps_leave_the_networks_as_they_are():
 @pytest.mark.parametrize("progress", [None, True, False])
 def test_the_bar_of_an_ensemble_is_shown_unless_it_is_turned_off(progress, network, monkeypatch):
     bar, (x, y), models = MagicMock(), problem(), [network(seed) for seed in range(3)]
-    monkeypatch.setattr("ntk_helpers.ensembles.tqdm", lambda **options: bar(**options))
+    monkeypatch.setattr("ntk_helpers.training.ensemble.tqdm", lambda **options: bar(**options))
     wish = {} if progress is None else {"progress": progress}
     y = y.reshape(models[0](x).shape)
     ntk.train_ensemble(models, x, y, learning_rate=0.1, steps=3, **wish)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_helpers import exercises
-from ntk_helpers.exercises import _judge
+from ntk_helpers.classroom import exercises
+from ntk_helpers.classroom.exercises import _judge
 
 LESSONS = [getattr(exercises, f"lesson_{number:02d}") for number in range(8)]
 CHECKERS = {

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import ntk_helpers as ntk
-from ntk_helpers import explore
-from ntk_helpers.explore import lesson_00, lesson_01, lesson_02, lesson_06
-from ntk_helpers.plots import png
+from ntk_helpers.classroom import explore
+from ntk_helpers.classroom.explore import lesson_00, lesson_01, lesson_02, lesson_06
+from ntk_helpers.classroom.plots import png
 
 EXPLORERS = [name for name in explore.__all__ if name != "Explorer"]
 

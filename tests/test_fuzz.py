@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from ntk_helpers import exercises, explore
+from ntk_helpers.classroom import exercises, explore
 
 EXPLORERS = [name for name in explore.__all__ if name != "Explorer"]
 CHECKERS = [name for name in exercises.__all__ if name.startswith("check_")]

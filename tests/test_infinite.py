@@ -7,7 +7,7 @@ import torch
 from reference import infinite_kernels_by_loop
 
 import ntk_helpers as ntk
-from ntk_helpers import infinite
+from ntk_helpers.kernels import infinite
 from ntk_helpers.networks import ACTIVATIONS
 
 SLOPES = {
@@ -160,7 +160,7 @@ def test_float32_inputs_give_the_float64_kernels_rounded(activation):
 def test_two_arguments_and_blocks_of_rows_change_nothing(activation, monkeypatch):
     x, z = points(7), points(3, seed=1)
     whole = ntk.infinite_kernels(torch.cat([x, z]), activation=activation, depth=2)
-    monkeypatch.setattr("ntk_helpers.infinite.BLOCK_ENTRIES", 6)
+    monkeypatch.setattr("ntk_helpers.kernels.infinite.BLOCK_ENTRIES", 6)
     part = ntk.infinite_kernels(x, z, activation=activation, depth=2)
     for square, block in zip(whole, part, strict=True):
         torch.testing.assert_close(block, square[:7, 7:])

@@ -7,9 +7,9 @@ from test_empirical import make
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers.grams import add_gram
-from ntk_helpers.hooks import close
-from ntk_helpers.layerwise import Factor, _layer, make_plan
+from ntk_helpers.kernels.grams import add_gram
+from ntk_helpers.kernels.hooks import close
+from ntk_helpers.kernels.layerwise import Factor, _layer, make_plan
 
 TAKEN = {
     "mlp": {"layers.0", "layers.1", "layers.2"},

@@ -21,36 +21,20 @@ PACKAGE = ROOT / "ntk_helpers"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-# Module → what it may import from the package. Besides, each may import files that start with "_".
-COMPUTE = {
-    "data": set(),
-    "device": set(),
-    "networks": set(),
-    "training": {"jacobians"},
-    "hooks": set(),
-    "slopes": set(),
-    "chains": {"networks", "slopes"},
-    "layerwise": {"chains", "hooks", "jacobians", "networks"},
-    "jacobians": {"hooks"},
-    "grams": {"layerwise"},
-    "empirical": {"grams", "jacobians", "layerwise"},
-    "infinite": set(),
-    "dynamics": set(),
-    "gaussian": {"dynamics", "infinite"},
-    "linearization": {"jacobians"},
-    "lazy": {"dynamics", "empirical", "hooks", "linearization", "training"},
-    "batched": {"networks", "slopes"},
-    "ensembles": {"batched", "chains", "hooks", "jacobians", "training"},
-    "pinn_problem": set(),
-    "pinn": {"empirical", "hooks", "jacobians", "pinn_problem"},
-    "pinn_fields": {"chains", "jacobians", "pinn", "pinn_problem"},
-    "pinn_training": {"pinn", "pinn_fields"},
-    "pinn_dynamics": {"dynamics", "pinn"},
-}
-MAY_IMPORT = COMPUTE | {
-    "plots": set(),
-    "explore": {*COMPUTE, "plots"},
-    "exercises": set(COMPUTE),
+# A file imports from its own row and from rows above it; files of the top level that start with
+# "_" (messages, random numbers, progress bars) are for all.
+ROWS = [
+    {"activations"},
+    {"networks"},
+    {"kernels"},
+    {"training"},
+    {"theory"},
+    {"pinn"},
+    {"classroom"},
+]
+TOP_LEVEL = {
+    *("__init__.py", "__main__.py", "_checks.py", "_dice.py", "_needed.py", "_progress.py"),
+    *("activations.py", "networks.py"),
 }
 
 # What Google Colab has installed. The floors must admit it, or opening a notebook re-installs it.
@@ -60,13 +44,8 @@ COLAB = re.findall(
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 
 
-def name_of(path: Path) -> str:
-    """Return the module that a file of the package is, or belongs to: explore/x.py to explore."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
 def imports_from_package(path: Path) -> Iterator[str]:
-    """Yield the modules of ntk_helpers that the file imports, at its top or inside a function."""
+    """Yield what the file imports from the package: folders and files of its top level."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -79,17 +58,18 @@ def imports_from_package(path: Path) -> Iterator[str]:
         yield from (name.split(".")[1] for name in names if name.startswith("ntk_helpers."))
 
 
+def test_the_top_level_holds_what_all_folders_share():
+    assert {path.name for path in PACKAGE.glob("*.py")} == TOP_LEVEL
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_layers_below(path):
-    module = name_of(path)
-    if module in ("__init__", "__main__"):
+def test_a_module_imports_only_from_its_row_and_above(path):
+    place = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if place in ("__init__", "__main__"):
         return  # these two put everything together
     imported = {name for name in imports_from_package(path) if not name.startswith("_")}
-    if module.startswith("_"):
-        assert not imported
-    else:
-        assert module in MAY_IMPORT, "a new module: give it a row in the table above"
-        assert imported - {module} <= MAY_IMPORT[module]
+    rows = [i for i, row in enumerate(ROWS) if place in row]
+    assert imported <= set().union(*ROWS[: rows[0] + 1] if rows else [])
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -10,7 +10,7 @@ from reference import Attentive, jacobian_by_loop
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers import lazy
+from ntk_helpers.theory import lazy
 
 # torch's own, when forward mode is first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")

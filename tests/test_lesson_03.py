@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ntk_helpers.explore import lesson_03
+from ntk_helpers.classroom.explore import lesson_03
 
 
 def test_the_explored_network_lies_near_the_limit():

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ntk_helpers.empirical import empirical_ntk
-from ntk_helpers.explore import lesson_04
-from ntk_helpers.lazy import kernel_drift
+from ntk_helpers.classroom.explore import lesson_04
+from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
-from ntk_helpers.training import gradient_descent
+from ntk_helpers.theory.lazy import kernel_drift
+from ntk_helpers.training.descent import gradient_descent
 
 
 def test_wide_networks_follow_their_forecast_and_narrow_ones_do_not():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ntk_helpers as ntk
-from ntk_helpers.explore import lesson_05
+from ntk_helpers.classroom.explore import lesson_05
 
 
 @pytest.mark.parametrize("t", [0.1, 10.0, 1e6])

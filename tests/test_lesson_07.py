@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import ntk_helpers as ntk
-from ntk_helpers.exercises import lesson_07 as exercises
-from ntk_helpers.explore import lesson_07
+from ntk_helpers.classroom.exercises import lesson_07 as exercises
+from ntk_helpers.classroom.explore import lesson_07
 
 
 def _linear_network(width, seed=0):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ntk_helpers import __main__ as report
-from ntk_helpers.device import FLOORS
+from ntk_helpers.classroom.setup import FLOORS
 
 ROOT = Path(__file__).resolve().parent.parent
 

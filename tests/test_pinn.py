@@ -19,8 +19,9 @@ from torch import nn
 from torch.func import grad, jacrev
 
 import ntk_helpers as ntk
-from ntk_helpers import pinn, pinn_fields
-from ntk_helpers.jacobians import plain_attention
+from ntk_helpers.kernels._jacobian import plain_attention
+from ntk_helpers.pinn import _tanh as pinn_fields
+from ntk_helpers.pinn import kernel as pinn
 
 PROBLEM = ntk.PoissonProblem()
 X_B, X_R = (
@@ -639,7 +640,7 @@ def test_a_parameter_that_is_not_used_stays():
 @pytest.mark.parametrize("progress", [None, True, False])
 def test_the_bar_counts_each_step_and_goes_away(progress, monkeypatch):
     bar = MagicMock()
-    monkeypatch.setattr("ntk_helpers.pinn_training.tqdm", lambda **options: bar(**options))
+    monkeypatch.setattr("ntk_helpers.pinn.training.tqdm", lambda **options: bar(**options))
     wish = {} if progress is None else {"progress": progress}
     ntk.train_pinn(Modes(), PROBLEM, X_B, X_R, learning_rate=1e-6, steps=7, **wish)
     told = bar.call_args.kwargs

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ntk_helpers import plots
+from ntk_helpers.classroom import plots
 
 
 @pytest.fixture

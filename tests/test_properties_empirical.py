@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import activations, dtypes, normal, seeds
 
 import ntk_helpers as ntk
-from ntk_helpers.empirical import empirical_ntk, layer_ntks
+from ntk_helpers.kernels.empirical import empirical_ntk, layer_ntks
 
 # torch's forward mode loads a part of torch that warns of another part of torch.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from test_notebooks_budget import CPU_SECONDS, PEAK_BYTES
 
-from ntk_helpers.explore import Explorer
+from ntk_helpers.classroom.explore import Explorer
 from slides import build, cells
 from tools.run_notebooks import ROOT, execute
 

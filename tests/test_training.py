@@ -10,7 +10,9 @@ import torch
 from reference import Attentive, descend_by_loop, jacobian_by_loop
 from torch import nn
 
-from ntk_helpers import MLP, History, _records, empirical_ntk, gradient_descent, training
+from ntk_helpers import MLP, History, empirical_ntk, gradient_descent
+from ntk_helpers.training import _record as _records
+from ntk_helpers.training import descent as training
 
 N = 6
 
@@ -556,7 +558,7 @@ def test_the_bar_counts_each_step_and_goes_away(progress, monkeypatch):
             """Count a step."""
             self.count += 1
 
-    monkeypatch.setattr("ntk_helpers.training.tqdm", Bar)
+    monkeypatch.setattr("ntk_helpers.training.descent.tqdm", Bar)
     wish = {} if progress is None else {"progress": progress}
     x, y = torch.ones(2, 1), torch.ones(2)
     gradient_descent(torch.nn.Linear(1, 1), x, y, learning_rate=0.1, steps=7, **wish)

@@ -1,0 +1,1 @@
+"""Physics-informed networks: the problem, its kernel, training, and the forecast."""

@@ -1,0 +1,124 @@
+"""What training a physics-informed network would do if its kernel were constant, in closed form."""
+
+import torch
+from torch import Tensor
+
+from ntk_helpers import _checks
+from ntk_helpers.pinn.kernel import PINNKernel, loss_scales, weight_pair
+from ntk_helpers.theory.dynamics import KernelDynamics
+
+
+class PINNDynamics:
+    """Training of a PINN whose kernel never changes: u and Lu at any time, from the start alone.
+
+    With D = diag(λ_b c_b …, λ_r c_r …), F = (u(x_b); Lu(x_r)) and Y = (g; f)::
+
+        dF/dt = −K D (F − Y)      F_t = Y + D^{−½} e^{−D^½ K D^½ t} D^½ (F_0 − Y)
+
+    Attributes:
+        flow: The `KernelDynamics` of D^½ F with the kernel D^½ K D^½.
+        eigenvalues: (n_b + n_r,) of D^½ K D^½, ascending.
+        max_learning_rate: 2 / λ_max.
+    """
+
+    def __init__(
+        self,
+        kernel: PINNKernel,
+        targets: tuple[Tensor, Tensor],
+        start: tuple[Tensor, Tensor],
+        *,
+        weights: tuple[float, float] = (1.0, 1.0),
+        loss: str = "sum",
+    ):
+        """Decompose the weighted kernel.
+
+        Args:
+            kernel: At the start.
+            targets: g (n_b,) and f (n_r,).
+            start: u (n_b,) and Lu (n_r,) at t = 0.
+            weights: (λ_b, λ_r), greater than 0.
+            loss: "sum" or "mean", as in `train_pinn`.
+
+        Raises:
+            TypeError: If an argument is of the wrong type, or dtypes differ.
+            ValueError: If shapes or devices do not fit, or a weight is not positive.
+        """
+        if not isinstance(kernel, PINNKernel):
+            raise TypeError(
+                f"kernel must be a PINNKernel; got {type(kernel).__name__}. ntk.pinn_kernel(…) "
+                f"makes one."
+            )
+        for name, parts in [("targets", targets), ("start", start)]:
+            if not isinstance(parts, tuple | list) or len(parts) != 2:
+                raise TypeError(
+                    f"{name} must be a pair of tensors, boundary and interior; got "
+                    f"{type(parts).__name__}. Write {name}=(…, …)."
+                )
+            for part in parts:
+                _checks.require_tensor(name, part)
+                _checks.require_same_place(kernel=kernel.uu, **{name: part})
+            sizes = tuple(part.numel() for part in parts)
+            if sizes != kernel.ur.shape:
+                raise ValueError(
+                    f"{name} must hold {len(kernel.uu)} boundary and {len(kernel.rr)} interior "
+                    f"values, as the kernel does; got {sizes[0]} and {sizes[1]}. Write "
+                    f"{name}=(boundary, interior)."
+                )
+        self._n = len(kernel.uu)
+        scales = loss_scales(loss, self._n, len(kernel.rr))
+        pair = [w * c for w, c in zip(weight_pair(weights, positive=True), scales, strict=True)]
+        diagonal = [
+            torch.full_like(b[0], d) for b, d in zip((kernel.uu, kernel.rr), pair, strict=True)
+        ]
+        self._root = torch.cat(diagonal).sqrt()
+        y, f0 = (torch.cat([part.reshape(-1) for part in parts]) for parts in (targets, start))
+        square = kernel.weighted(*pair).full
+        self.flow = KernelDynamics(square, self._root * y, self._root * f0, loss="sum")
+        self.eigenvalues = self.flow.eigenvalues
+        self.max_learning_rate = self.flow.max_learning_rate
+
+    def train(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Return u (n_b,) and Lu (n_r,) at time t; T times add a leading axis."""
+        return self._split(self.flow.train(t))
+
+    def train_steps(self, k: int | Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
+        """Return u and Lu after exactly k steps of gradient descent, shaped as in `train`."""
+        return self._split(self.flow.train_steps(k, learning_rate))
+
+    def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor) -> Tensor:
+        """Return u (m,) or (T, m) at other points.
+
+        Args:
+            t: Time, or T times.
+            k_test_train: (m, n_b + n_r) kernel of u at those points with u(x_b) and Lu(x_r).
+            f0_test: (m,) u at those points at t = 0.
+
+        Raises:
+            TypeError: If an argument is of the wrong type, or dtypes differ.
+            ValueError: If a time is negative or NaN, or shapes or devices do not fit.
+        """
+        return self.flow.test(t, self._scaled(k_test_train), f0_test)
+
+    def test_steps(
+        self, k: int | Tensor, learning_rate: float, k_test_train: Tensor, f0_test: Tensor
+    ) -> Tensor:
+        """Return u at other points after exactly k steps of descent, shaped as in `test`."""
+        return self.flow.test_steps(k, learning_rate, self._scaled(k_test_train), f0_test)
+
+    def _scaled(self, k_test_train: Tensor) -> Tensor:
+        """Return K(x, X) D^½ (m, n_b + n_r), after a look at its columns."""
+        _checks.require_tensor("k_test_train", k_test_train, ndim=(2,))
+        _checks.require_same_place(kernel=self._root, k_test_train=k_test_train)
+        n_b, n = self._n, len(self._root)
+        if k_test_train.shape[1] != n:
+            raise ValueError(
+                f"k_test_train must have a column for each of the {n_b} boundary and {n - n_b} "
+                f"interior values; got shape {tuple(k_test_train.shape)}. torch.cat([uu, ur], 1) "
+                f"joins the two blocks."
+            )
+        return k_test_train * self._root
+
+    def _split(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo the scaling by D^½ and part the boundary from the interior."""
+        values = scaled / self._root
+        return values[..., : self._n], values[..., self._n :]

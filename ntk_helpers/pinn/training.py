@@ -1,0 +1,230 @@
+"""Train a physics-informed network by gradient descent, with fixed or balanced weights."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ntk_helpers import _checks
+from ntk_helpers._progress import tqdm
+from ntk_helpers.pinn._tanh import METHODS, make_fields
+from ntk_helpers.pinn.kernel import PINNKernel, check_pinn, loss_scales, weight_pair
+from ntk_helpers.training import _record as _records
+
+AT_FAULT = "the targets are finite. Look for a division by zero in problem.operator at these points"
+
+
+class PINNHistory(NamedTuple):
+    """What training a PINN did, at R recorded steps.
+
+    Attributes:
+        step: (R,) integers k, the number of steps taken before the record.
+        time: (R,) t = η k.
+        u: (R, n_b) values on the boundary.
+        lu: (R, n_r) Lu inside.
+        losses: (R, 2) boundary and residual loss, each without its weight λ.
+        weights: (R, 2) λ_b and λ_r, as the step after the record uses them.
+        parameter_change: (R,) ‖θ − θ_0‖ / ‖θ_0‖: 0 while θ = θ_0, infinite once it leaves θ_0 = 0.
+        kernels: The tangent kernel at each record; empty unless asked for.
+        observed: (R, …) what `observe(model)` returned; None without `observe`.
+        learning_rate: η.
+        diverged: True if the loss ran away and training stopped early.
+    """
+
+    step: Tensor
+    time: Tensor
+    u: Tensor
+    lu: Tensor
+    losses: Tensor
+    weights: Tensor
+    parameter_change: Tensor
+    kernels: tuple[PINNKernel, ...]
+    observed: Tensor | None
+    learning_rate: float
+    diverged: bool
+
+    @property
+    def kernel_change(self) -> Tensor:
+        """‖K − K_0‖ / ‖K_0‖ at each kernel that was kept, (R,), Frobenius norms.
+
+        Raises:
+            ValueError: If no kernel was kept.
+        """
+        if not self.kernels:
+            raise ValueError("no kernel was kept: ask for them, train_pinn(…, keep_kernels=True).")
+        first = self.kernels[0].full
+        return torch.stack([_relative((k.full - first).norm(), first.norm()) for k in self.kernels])
+
+
+def train_pinn(
+    model: nn.Module,
+    problem,
+    x_boundary: Tensor,
+    x_interior: Tensor,
+    *,
+    learning_rate: float,
+    steps: int,
+    loss: str = "sum",
+    weights: tuple[float, float] | str = (1.0, 1.0),
+    refresh_every: int | None = None,
+    record_at: Iterable[int] | None = None,
+    keep_kernels: bool = False,
+    observe: Callable[[nn.Module], Tensor] | None = None,
+    progress: bool = True,
+    method: str = "auto",
+) -> PINNHistory:
+    """Train `model` in place to solve Lu = f with given boundary values, by gradient descent.
+
+    The loss is `λ_b c_b Σ ½ (u(x_b) − g)² + λ_r c_r Σ ½ (Lu(x_r) − f)²` with c = 1 ("sum") or
+    c_b = 1/n_b and c_r = 1/n_r ("mean"). torch.nn.MSELoss, as in the paper's released code, has no
+    ½: its rate η is 2η of "mean".
+
+    Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, section 3 and algorithm 1 (the weights).
+
+    Args:
+        model: Any module with one output, (n, d) → (n, 1) or (n,).
+        problem: Has .operator, and .solution(x) for the boundary values g and .forcing(x) for f,
+            one value for each row of x (n, d).
+        x_boundary: (n_b, d) points; one that is listed m times counts m times.
+        x_interior: (n_r, d) points.
+        learning_rate: η, greater than 0.
+        steps: Number of steps, 0 or more.
+        loss: "sum" or "mean".
+        weights: (λ_b, λ_r), or "balance" for the kernel's balance weights at the start.
+        refresh_every: With "balance": compute them again each time so many steps have passed.
+        record_at: Steps to record; None records about 40, dense at the start. Step 0 and the last
+            are always in.
+        keep_kernels: Keep the tangent kernel at each record.
+        observe: Called on the model at each record, without gradients. It must not wait for
+            threads that use this package: one at a time may.
+        progress: Show a progress bar.
+        method: "analytic", "taylor", "autograd", or "auto" for the fastest that fits.
+
+    Returns:
+        The history. If the loss runs away, training stops, a RuntimeWarning names the largest
+        stable rate, and the history up to there is returned.
+
+    Raises:
+        TypeError: If an argument is of the wrong type, or dtypes differ.
+        ValueError: If shapes or devices do not fit, a value is out of range, torch.func cannot run
+            the model, `method` cannot take it, or g, f or the loss is not finite at the start.
+    """
+    for part in ("operator", "solution", "forcing"):
+        if not callable(getattr(problem, part, None)):
+            raise TypeError(
+                f"problem must have the functions operator, solution and forcing; "
+                f"{type(problem).__name__} has no {part}. ntk.PoissonProblem() has all three."
+            )
+    check_pinn(model, x_boundary, x_interior, problem.operator)
+    _checks.require_number("learning_rate", learning_rate, positive=True)
+    _checks.require_integer("steps", steps, at_least=0)
+    _checks.require_choice("method", method, METHODS)
+    balanced = isinstance(weights, str)
+    if balanced:
+        _checks.require_choice("weights", weights, ["balance"])
+    if refresh_every is not None:
+        _checks.require_integer("refresh_every", refresh_every, at_least=1)
+        if not balanced:
+            raise ValueError("refresh_every is for weights='balance': fixed weights stay.")
+    scales = loss_scales(loss, len(x_boundary), len(x_interior))
+    marks = _records.marks(record_at, steps, about=40)
+    look = _records.observer(observe)
+    g = _asked("problem.solution(x)", problem.solution(x_boundary), x_boundary)
+    f = _asked("problem.forcing(x)", problem.forcing(x_interior), x_interior)
+    fields = make_fields(model, x_boundary, x_interior, problem.operator, method)
+    start = [p.detach().clone() for p in fields.parameters]
+    weights = fields.kernel().balance_weights() if balanced else weight_pair(weights)
+
+    records, kernels, first, diverged = [], [], None, False
+    bar = tqdm(total=steps, disable=not progress, desc="training", leave=False)
+    with _threads(fields.threads), fields.around(), torch.enable_grad(), bar:
+        for k in range(steps + 1):
+            u, lu = fields.values()
+            r_u, r_lu = u - g, lu - f
+            if k in marks or k % 100 == 0:
+                both = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
+                value = both @ both.new_tensor(weights)
+                if first is None:
+                    first = _records.finite_at_start(value.item(), AT_FAULT)
+                if not value.item() <= 1e6 * (first + 1):
+                    diverged = True
+                    break
+            if refresh_every and k and k % refresh_every == 0:
+                weights = fields.kernel().balance_weights()
+            if k in marks:
+                moved = _relative(_distance(fields.parameters, start), _distance(start, None))
+                records.append((k, u, lu, both, u.new_tensor(weights), moved, look(model)))
+                if keep_kernels:
+                    kernels.append(fields.kernel())
+            if k < steps:
+                pulls = weights[0] * scales[0] * r_u, weights[1] * scales[1] * r_lu
+                fields.descend(*pulls, learning_rate)
+                bar.update()
+    if diverged:
+        _warn(
+            fields, start, k, learning_rate, [w * c for w, c in zip(weights, scales, strict=True)]
+        )
+    step, *columns = zip(*records, strict=True)
+    *stacked, seen = columns
+    step = torch.tensor(step, device=g.device)
+    seen = None if observe is None else torch.stack(seen)
+    stacked = [torch.stack(column) for column in stacked]
+    time = learning_rate * step.to(g.dtype)
+    return PINNHistory(step, time, *stacked, tuple(kernels), seen, float(learning_rate), diverged)
+
+
+def _asked(name: str, value, x: Tensor) -> Tensor:
+    """Return the `value` that a problem gives for points `x` as (n,), or say what is wrong."""
+    if not isinstance(value, Tensor) or value.numel() != len(x):
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"{name} must be a tensor with one value for each row of x, which is {tuple(x.shape)}; "
+            f"got {got}. A constant c is torch.full_like(x[:, 0], c)."
+        )
+    value = value.detach().reshape(-1)
+    _checks.require_tensor(name, value)
+    _checks.require_same_place(x=x, **{name: value})
+    return value
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with `count` CPU threads meanwhile; None leaves their number alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _distance(parameters, start) -> Tensor:
+    """Return ‖parameters − start‖, or ‖parameters‖ where there is no start."""
+    with torch.no_grad():
+        parts = parameters if start is None else torch._foreach_sub(list(parameters), start)
+        return torch.stack([part.norm() for part in parts]).norm()
+
+
+def _relative(change: Tensor, size: Tensor) -> Tensor:
+    """Return change / size, and 0 where nothing changed, even from 0."""
+    return torch.where(change == 0, change, change / size)
+
+
+def _warn(fields, start, step: int, learning_rate: float, pair) -> None:
+    """Say that training diverged, and which rate the kernel at the start allows."""
+    final = [p.detach().clone() for p in fields.parameters]
+    with torch.no_grad():
+        torch._foreach_copy_(fields.parameters, start)
+        try:
+            limit = 2 / fields.kernel().weighted(*pair).eigenvalues()[-1].item()
+        finally:
+            torch._foreach_copy_(fields.parameters, final)
+    warnings.warn(
+        f"training diverged by step {step}: the learning rate is {learning_rate:g}, and the "
+        f"largest stable rate at the start is 2/λ_max = {limit:.3g}. The history ends before it.",
+        RuntimeWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,245 @@
+"""Whether the theory of a constant kernel applies to a run: drift, and the lazy-regime number."""
+
+import copy
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import jvp, vjp
+
+from ntk_helpers import _checks, _dice
+from ntk_helpers.kernels.empirical import empirical_ntk
+from ntk_helpers.kernels.hooks import run
+from ntk_helpers.theory.dynamics import KernelDynamics
+from ntk_helpers.theory.linearize import forward_mode
+from ntk_helpers.training import descent as training
+
+
+def kernel_drift(k_now: Tensor, k_start: Tensor) -> float:
+    """Return ‖K_now − K_start‖ / ‖K_start‖, Frobenius norms: how far the kernel has moved.
+
+    Args:
+        k_now: A kernel of any shape.
+        k_start: The same kernel at the start.
+
+    Returns:
+        A number ≥ 0.
+
+    Raises:
+        TypeError: If an argument is not a floating-point tensor, or dtypes differ.
+        ValueError: If shapes or devices differ, or k_start is zero.
+    """
+    _checks.require_tensor("k_now", k_now)
+    _checks.require_tensor("k_start", k_start)
+    _checks.require_same_place(k_start=k_start, k_now=k_now)
+    if k_now.shape != k_start.shape or not k_start.any():
+        raise ValueError(
+            f"kernel_drift compares two kernels of one shape, the first not all zero; got "
+            f"{tuple(k_now.shape)} and {tuple(k_start.shape)}."
+        )
+    return float((k_now - k_start).norm() / k_start.norm())
+
+
+@dataclass(frozen=True)
+class LazyRegime:
+    """Whether a run is lazy enough for the theory of a constant kernel; print it to read why.
+
+    With r = f_0 − y over all points and outputs, and operator norms (‖∇f‖² = λ_max of the kernel)::
+
+        κ = ‖r‖ ‖∇²f‖ / ‖∇f‖²        and along the flow, û = Jᵀr/‖Jᵀr‖:   ‖r‖ ‖∇²f[û, û]‖ / ‖J û‖²
+
+    κ tells how much of the Jacobian changes while the residual is removed: about 1/√width in the
+    NTK parameterisation, because one neuron may carry ∇²f. The flow moves all neurons a little, and
+    the second number falls as 1/width. Outputs scaled by α divide both by α where f_0 = 0.
+
+    κ takes the residual for one in the fastest mode. Slow modes move the weights much further: the
+    linearised flow ends at θ_0 + Jᵀ K⁺ (y − f_0). What the model itself is there, without training,
+    tells whether the theory agrees with itself.
+
+    Attributes:
+        kappa: κ at the start, estimated from below.
+        kappa_along_flow: The same along the direction in which gradient flow starts.
+        learning_rate: η of the run.
+        max_learning_rate: 2 / (c λ_max) at the start.
+        fitted_drift: How far the kernel is from that of the start where the linearised flow ends.
+        fitted_error: How far f is from its linearisation there, relative to ‖r‖.
+        drift: ‖K_end − K_start‖ / ‖K_start‖ after the run; None if it was not made.
+        prediction_error: ‖f_end − what K_start predicts‖ / ‖r‖ on the training points, or None.
+    """
+
+    kappa: float
+    kappa_along_flow: float
+    learning_rate: float
+    max_learning_rate: float
+    fitted_drift: float
+    fitted_error: float
+    drift: float | None = None
+    prediction_error: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Return "applies", "does not apply" or "uncertain" (then measure: give `steps`)."""
+        if self.learning_rate >= self.max_learning_rate:
+            return "does not apply"
+        if self.drift is not None:
+            small = self.drift <= 0.1 and self.prediction_error <= 0.1
+            return "applies" if small else "does not apply"
+        if self.kappa <= 0.2 and max(self.fitted_drift, self.fitted_error) <= 0.1:
+            return "applies"
+        return "uncertain" if self.kappa <= 1 else "does not apply"
+
+    def __str__(self) -> str:
+        """Return the verdict and its reasons, a line each."""
+        share = self.learning_rate / self.max_learning_rate
+        size = "small" if self.kappa <= 0.2 else "moderate" if self.kappa <= 1 else "large"
+        stable = "stable" if share < 1 else "too large: the kernel moves, or the loss runs away"
+        lines = [
+            f"Theory of a constant kernel: {self.verdict}.",
+            f"  κ = {self.kappa:.2g} is {size} (along the flow {self.kappa_along_flow:.1g})",
+            f"  η = {self.learning_rate:.3g} is {share:.2f} of the largest stable rate, {stable}",
+        ]
+        if self.drift == math.inf:
+            lines.append("  training a copy diverged")
+        elif self.drift is not None:
+            lines.append(
+                f"  training moved the kernel by {self.drift:.1%}, and the outputs are off the "
+                f"prediction by {self.prediction_error:.1%} of the first residual"
+            )
+        elif self.verdict == "uncertain":
+            if self.kappa <= 0.2:
+                lines.append(
+                    f"  but y has slow modes: weights that fit it by linearisation move the "
+                    f"kernel by {self.fitted_drift:.0%}, the outputs off by {self.fitted_error:.0%}"
+                )
+            lines.append("  not decided by κ: give steps=… to train a copy and measure the drift")
+        return "\n".join(lines)
+
+
+def lazy_regime(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    learning_rate: float,
+    loss: str = "mean",
+    steps: int | None = None,
+) -> LazyRegime:
+    """Judge whether training `model` on (x, y) stays where a constant kernel predicts it.
+
+    `model` is left as it is. ‖∇²f‖ = max a·∇²f[u, v] over unit a, u, v is found by improving each
+    in turn with Hessian-vector products, from three starts: a lower bound, tight to some per cent.
+
+    Source: Chizat, Oyallon, Bach 2019, arXiv:1812.07956, section 2.
+
+    Args:
+        model: Any module that treats rows independently, (n, …) → (n, k) or (n,).
+        x: (n, …) inputs.
+        y: (n, k) targets; (n,) is allowed where the model has one output.
+        learning_rate: η that the run uses.
+        loss: "mean" (1/N Σ ½‖·‖²) or "sum" (Σ ½‖·‖²).
+        steps: Make the run with a copy of the model, and measure drift and prediction error.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        TypeError: If an argument is of the wrong type, or dtypes differ.
+        ValueError: If shapes or devices do not fit, a value is out of range, the kernel is zero, or
+            forward mode cannot run the model.
+    """
+    parameters = _checks.trainable_parameters(model)
+    _checks.require_rowwise(model)
+    _checks.require_tensor("x", x)
+    _checks.require_tensor("y", y, ndim=(1, 2))
+    _checks.require_same_length(x=x, y=y)
+    _checks.require_matching(model, x=x, y=y)
+    _checks.require_number("learning_rate", learning_rate, positive=True)
+    _checks.require_choice("loss", loss, ["mean", "sum"])
+    if steps is not None:
+        _checks.require_integer("steps", steps, at_least=0)
+    fit = training._as_shape_of(y)
+    start = {name: p.detach() for name, p in parameters.items()}
+    theta = torch.cat([p.reshape(-1) for p in start.values()])
+
+    def named(flat):
+        parts = flat.split([p.numel() for p in start.values()])
+        return {n: part.view(p.shape) for (n, p), part in zip(start.items(), parts, strict=True)}
+
+    def f(flat):
+        return fit(run(model, x, named(flat))).reshape(-1)
+
+    kernel = empirical_ntk(model, x)
+    if not kernel.any():
+        raise ValueError(
+            "the tangent kernel of the model is zero at x: no parameter moves its outputs. Look "
+            "for ReLU units that are all off, or for layers whose weights are all 0."
+        )
+    f0 = f(theta).detach()
+    dynamics = KernelDynamics(kernel, y, f0.view(y.shape), loss=loss)
+    r = f0 - y.reshape(-1)
+    pull_back = vjp(f, theta)[1]
+    u = nn.functional.normalize(pull_back(r)[0], dim=0)
+    with forward_mode():
+        gain = jvp(f, (theta,), (u,))[1].square().sum()
+        bend, along = _curvature(f, theta), _second(f, theta, u, u).norm()
+    values, vectors = dynamics.eigenvalues, dynamics.eigenvectors
+    solved = vectors @ torch.where(values > 0, vectors.T @ r / values, 0.0)
+    end = theta - pull_back(solved)[0]
+    fitted = copy.deepcopy(model)
+    fitted.load_state_dict(named(end), strict=False)
+    missed = f(end).detach().view(y.shape) - dynamics.train(math.inf)
+    there = bool(missed.isfinite().all())
+    numbers = {
+        "kappa": float(r.norm() * bend / dynamics.eigenvalues[-1]),
+        "kappa_along_flow": _share(r.norm() * along, gain),
+        "learning_rate": float(learning_rate),
+        "max_learning_rate": dynamics.max_learning_rate,
+        "fitted_drift": kernel_drift(empirical_ntk(fitted, x), kernel) if there else math.inf,
+        "fitted_error": _share(missed.norm(), r.norm()) if there else math.inf,
+    }
+    if steps is None:
+        return LazyRegime(**numbers)
+    options = {"learning_rate": learning_rate, "steps": steps, "loss": loss, "progress": False}
+    trained = copy.deepcopy(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        history = training.gradient_descent(trained, x, y, **options)
+    if history.diverged:
+        return LazyRegime(**numbers, drift=math.inf, prediction_error=math.inf)
+    missed = history.outputs[-1] - dynamics.train_steps(steps, learning_rate)
+    return LazyRegime(
+        **numbers,
+        drift=kernel_drift(empirical_ntk(trained, x), kernel),
+        prediction_error=_share(missed.norm(), r.norm()),
+    )
+
+
+def _share(part: Tensor, whole: Tensor) -> float:
+    """Return part / whole, and 0 for no part of nothing: where y is f_0, nothing moves."""
+    return 0.0 if part == 0 else float(part / whole)
+
+
+def _second(f, theta: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Return the second derivative ∇²f[u, v], (n·k,)."""
+    return jvp(lambda at: jvp(f, (at,), (u,))[1], (theta,), (v,))[1]
+
+
+def _curvature(f, theta: Tensor, starts: int = 3, rounds: int = 20) -> float:
+    """Return max |a · ∇²f[u, v]| over unit vectors a (n·k,), u, v (P,), from below."""
+
+    def bent(a, v):
+        return jvp(lambda at: vjp(f, at)[1](a)[0], (theta,), (v,))[1]
+
+    generator = _dice.generator(0)
+    draw = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
+    best = 0.0
+    for _ in range(starts):
+        u, v = torch.randn(2, len(theta), **draw).to(theta)
+        for _ in range(rounds):
+            a = nn.functional.normalize(_second(f, theta, u, v), dim=0)
+            u = nn.functional.normalize(bent(a, v), dim=0)
+            v = nn.functional.normalize(bent(a, u), dim=0)
+        best = max(best, float(_second(f, theta, u, v).norm()))
+    return best
