@@ -179,6 +179,45 @@ def require_rowwise(model: nn.Module) -> None:
             )
 
 
+def require_points(
+    model: object, *, rowwise: bool = True, **points: object
+) -> dict[str, nn.Parameter]:
+    """Return the parameters of `model` that training moves, by name, after a look at the points.
+
+    Points are what the model takes: numbers or integers, a row each, on its device and, if they are
+    numbers, in the dtype of one of its tensors. Tell by `rowwise` whether f(x) must be a function of
+    one x, without chance.
+    """
+    parameters = trainable_parameters(model)
+    if rowwise:
+        require_rowwise(model)
+    name, first = next(iter(parameters.items()))
+    dtypes = {tensor.dtype for tensor in [*model.parameters(), *model.buffers()]}
+    for key, x in points.items():
+        require_tensor(key, x, integers=True)
+        like = x[:0].to(first.dtype) if not x.is_floating_point() or x.dtype in dtypes else x
+        require_same_place(**{f"the model's parameter {name!r}": first.detach(), key: like})
+    return parameters
+
+
+def fit_to(outputs: object, y: Tensor) -> Tensor:
+    """Return the `outputs` of a model in the shape of the targets `y`, or say why they differ."""
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            f"model must return one tensor; got {type(outputs).__name__}. "
+            f"Wrap it in a module that returns the predictions alone."
+        )
+    require_same_place(**{"the model's output": outputs, "y": y})
+    if outputs.shape == y.shape:
+        return outputs
+    if {outputs.ndim, y.ndim} == {1, 2} and outputs.numel() == y.numel() == len(y):
+        return outputs.reshape(y.shape)
+    raise ValueError(
+        f"the model's outputs have shape {tuple(outputs.shape)} but y has shape "
+        f"{tuple(y.shape)}. Give y one column for each output."
+    )
+
+
 def require_matching(model: nn.Module, **tensors: Tensor) -> None:
     """Raise ValueError or TypeError unless `tensors` share the device and dtype of `model`."""
     name, parameter = next(iter(trainable_parameters(model).items()))

@@ -8,10 +8,8 @@ from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp, vjp, vmap
+from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-
-from ntk_helpers.kernels.hooks import close, run
 
 _lock = threading.RLock()
 
@@ -44,6 +42,26 @@ def plain_attention() -> Iterator[None]:
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def run(module: nn.Module, x: Tensor, tensors: dict[str, Tensor] | None = None) -> Tensor:
+    """Return module(x) with other `tensors` in place of parameters and buffers, `module` untouched.
+
+    Names are those of named_parameters() and named_buffers(): one for a tensor that several modules
+    share, and all of them get the replacement. Buffers that are not named are replaced by copies,
+    since forward may write to them. Each tensor of each module is named once here, because
+    functional_call restores a module that is registered under two names in the wrong order.
+    """
+    tensors = tensors or {}
+    names = {id(p): name for name, p in [*module.named_parameters(), *module.named_buffers()]}
+    copies = {id(b): b.clone() for name, b in module.named_buffers() if name not in tensors}
+    replaced = {}
+    for prefix, part in module.named_modules():
+        for name, old in [*part._parameters.items(), *part._buffers.items()]:
+            new = tensors.get(names.get(id(old)), copies.get(id(old)))
+            if new is not None:
+                replaced[f"{prefix}.{name}" if prefix else name] = new
+    return functional_call(module, replaced, (x,), tie_weights=False)
 
 
 def jacobian(model: nn.Module, parameters: dict[str, Tensor], x: Tensor, value: Tensor) -> dict:
@@ -94,7 +112,7 @@ def _agrees(found: dict, module: nn.Module, theta: dict, point: Tensor, pulls: T
     mix = torch.linspace(1, 2, len(pulls), dtype=pulls.dtype, device=pulls.device)
     plain = _backward(module, theta, point, torch.tensordot(mix, pulls, 1)[None])
     return all(
-        close(torch.tensordot(mix.to(one), found[name][0], 1), one[0]) or not one.isfinite().all()
+        _close(torch.tensordot(mix.to(one), found[name][0], 1), one[0]) or not one.isfinite().all()
         for name, one in plain.items()
     )
 
@@ -146,3 +164,9 @@ def _products(model: nn.Module, parameters: dict, j: dict, x: Tensor) -> Tensor:
             f"torch's forward mode, which method='ntvp' needs, cannot run this model: {error}\n"
             f"Use method='auto'."
         ) from error
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Return whether `a` and `b` differ by no more than rounding."""
+    tolerance = torch.finfo(a.dtype).eps ** 0.5
+    return bool((a - b).norm() <= tolerance * (a.norm() + b.norm()))

@@ -59,11 +59,21 @@ def as_chain(model: nn.Module, *points: Tensor) -> list[Link] | None:
     return chain if all(_is_plain(model, chain, x) for x in points) else None
 
 
-def as_mlp(model: nn.Module, x: Tensor) -> list[Link] | None:
-    """Return the chain of an `MLP` as it was made, or None for one that was altered, or another."""
-    chain = as_chain(model, x) if type(model) is MLP else None
-    made = chain and all(type(link.layer) is ScaledLinear for link in chain)
-    return chain if made else None
+def is_as_made(model: nn.Module) -> bool:
+    """Return whether `model` is exactly an `MLP`, with its own layers and without hooks."""
+    return (
+        type(model) is MLP
+        and all(type(layer) is ScaledLinear for layer in model.layers)
+        and len(list(model.parameters())) == 2 * len(model.layers)  # none shared, none added
+        and not any(
+            "forward" in vars(m)
+            or m._forward_hooks
+            or m._forward_pre_hooks
+            or m._backward_hooks
+            or m._backward_pre_hooks
+            for m in model.modules()
+        )
+    )
 
 
 def scales(layer: nn.Module) -> tuple[float, float]:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.func import functional_call
 
 from ntk_helpers import _checks
+from ntk_helpers.kernels._jacobian import run
 
 
 class Call(NamedTuple):
@@ -49,13 +49,6 @@ def recording(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[Call | N
     finally:
         for handle in handles:
             handle.remove()
-
-
-def run(module: nn.Module, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
-    """Return module(x) at other `parameters`; buffers that it moves are moved in a copy."""
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    replaced = buffers | (parameters or {})
-    return functional_call(module, replaced, (x,)) if replaced else module(x)
 
 
 def evaluate(model: nn.Module, x: Tensor) -> Tensor:

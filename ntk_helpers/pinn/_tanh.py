@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from ntk_helpers.kernels._jacobian import plain_attention
-from ntk_helpers.kernels._mlp import as_mlp, is_untouched
+from ntk_helpers.kernels._mlp import is_as_made
 from ntk_helpers.pinn.kernel import PINNKernel, field_of, gram, pinn_kernel
 from ntk_helpers.pinn.problem import Operator, Standardized, second_derivative
 
@@ -49,9 +49,9 @@ def _depth(model: nn.Module, x: Tensor) -> int:
     0 is any other model, be it an MLP altered by a subclass, a hook or a parametrization.
     """
     network, _, _ = _parts(model)
-    chain = as_mlp(network, x) if is_untouched(model) else None
-    fits = chain and network.activation == "tanh" and x.shape[1] == 1
-    return len(chain) - 1 if fits else 0
+    untouched = is_as_made(network) and not (model._forward_hooks or model._forward_pre_hooks)
+    fits = untouched and network.activation == "tanh" and x.shape[1] == 1
+    return len(network.layers) - 1 if fits else 0
 
 
 class Fields:

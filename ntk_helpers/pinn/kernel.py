@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from ntk_helpers import _checks
-from ntk_helpers.kernels._jacobian import plain_attention
+from ntk_helpers.kernels._jacobian import plain_attention, run
 from ntk_helpers.kernels.empirical import WORKING_SET
-from ntk_helpers.kernels.hooks import run
 from ntk_helpers.pinn.problem import Field, Operator
 
 

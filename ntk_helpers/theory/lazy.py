@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp
 
 from ntk_helpers import _checks, _dice
+from ntk_helpers.kernels._jacobian import run
 from ntk_helpers.kernels.empirical import empirical_ntk
-from ntk_helpers.kernels.hooks import run
 from ntk_helpers.theory.dynamics import KernelDynamics
 from ntk_helpers.theory.linearize import forward_mode
 from ntk_helpers.training import descent as training

@@ -12,9 +12,8 @@ from torch.func import functional_call, grad, vmap
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
-from ntk_helpers.kernels._jacobian import plain_attention
-from ntk_helpers.kernels._mlp import as_mlp
-from ntk_helpers.kernels.hooks import run
+from ntk_helpers.kernels._jacobian import plain_attention, run
+from ntk_helpers.kernels._mlp import is_as_made
 from ntk_helpers.training import _alike
 from ntk_helpers.training import _record as _records
 from ntk_helpers.training import descent as training
@@ -106,7 +105,7 @@ def train_ensemble(
     tensors = [dict(model.named_parameters()) | dict(model.named_buffers()) for model in models]
     state = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}
     trained = all(p.requires_grad for p in models[0].parameters())
-    together = mlps_together if trained and as_mlp(models[0], x) else _vmapped
+    together = mlps_together if trained and is_as_made(models[0]) else _vmapped
     batch = together(models[0], state, x, y.reshape(outputs.shape), learning_rate * scale)
 
     records, limit = [], None
