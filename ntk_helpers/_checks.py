@@ -185,7 +185,7 @@ def require_points(
     """Return the parameters of `model` that training moves, by name, after a look at the points.
 
     Points are what the model takes: numbers or integers, a row each, on its device and, if they are
-    numbers, in the dtype of one of its tensors. Tell by `rowwise` whether f(x) must be a function of
+    numbers, in the dtype of one of its tensors. `rowwise` tells whether f(x) must be a function of
     one x, without chance.
     """
     parameters = trainable_parameters(model)
