@@ -5,18 +5,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import linear
 
 from ntk_helpers import _checks, _dice
-
-ACTIVATIONS = {
-    "erf": torch.erf,
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "gelu": gelu,
-    "sin": torch.sin,
-    "linear": lambda z: z,
-}
+from ntk_helpers.activations import ACTIVATIONS
 
 
 class ScaledLinear(nn.Linear):
@@ -151,7 +143,7 @@ class MLP(nn.Module):
                 f"n points of one input are a column: x[:, None]."
             )
         _checks.require_same_place(**{"the network": self.layers[0].weight, "x": x})
-        phi = ACTIVATIONS[self.activation]
+        phi = ACTIVATIONS[self.activation].phi
         *hidden, last = self.layers
         h = x
         for layer in hidden:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntk_helpers import MLP
-from ntk_helpers.networks import ACTIVATIONS
+from ntk_helpers.activations import ACTIVATIONS
 
 PARAMETERIZATIONS = ["ntk", "standard"]
 BY_HAND = {
@@ -184,6 +184,21 @@ def test_vmap_over_networks_is_an_ensemble():
     x = torch.randn(5, 3)
     together = vmap(lambda theta: functional_call(members[0], theta, (x,)))(stacked)
     torch.testing.assert_close(together, torch.stack([member(x) for member in members]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_and_slopes_written_into_memory_are_those_of_autograd(name, dtype):
+    phi, into, slope_, _ = ACTIVATIONS[name]
+    z = torch.cat([torch.linspace(-6, 6, 401), torch.tensor([0.0, 1e-8, -1e-8, 1e8, -1e8])])
+    z = z.to(dtype).requires_grad_()
+    h = phi(z)
+    (slope,) = torch.autograd.grad(h.sum(), z)
+    memory, out = z.detach().clone(), torch.empty_like(z)
+    into(memory, out=out)
+    slope_(memory, out)
+    assert torch.equal(out, h.detach())
+    torch.testing.assert_close(memory, slope, rtol=0, atol=4 * torch.finfo(dtype).eps)
 
 
 def test_leading_axes_are_kept():
