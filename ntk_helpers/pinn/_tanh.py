@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from ntk_helpers.kernels._jacobian import plain_attention
+from ntk_helpers.kernels._jacobian import plain_torch
 from ntk_helpers.kernels._mlp import is_as_made
 from ntk_helpers.pinn.kernel import PINNKernel, field_of, gram, pinn_kernel
 from ntk_helpers.pinn.problem import Operator, Standardized, second_derivative
@@ -58,7 +58,7 @@ class Fields:
     """u on the boundary and Lu inside, by automatic differentiation: any model, any operator."""
 
     threads = None  # as many as torch likes
-    around = staticmethod(plain_attention)  # a context to train in: the model may hold attention
+    around = staticmethod(plain_torch)  # a context to train in: the model may hold attention
 
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold what does not change in training."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from ntk_helpers import _checks
-from ntk_helpers.kernels._jacobian import plain_attention, run
+from ntk_helpers.kernels._jacobian import plain_torch, run
 from ntk_helpers.kernels.empirical import WORKING_SET
 from ntk_helpers.pinn.problem import Field, Operator
 
@@ -100,7 +100,7 @@ def pinn_kernel(
     size = sum(p.numel() for p in theta.values())
     rows = max(1, WORKING_SET // (4 * size * x_boundary.element_size()))
 
-    @plain_attention()
+    @plain_torch()
     def jacobian(x, transform):
         def f(theta, point):
             return transform(field_of(model, theta))(point)
@@ -152,7 +152,7 @@ def field_of(model: nn.Module, theta: dict[str, Tensor]) -> Field:
     return u
 
 
-@plain_attention()
+@plain_torch()
 def check_pinn(model, x_boundary, x_interior, operator) -> list[tuple[str, nn.Parameter]]:
     """Return the trainable parameters of `model`, or say what is wrong with the arguments."""
     parameters = _checks.trainable_parameters(model)
