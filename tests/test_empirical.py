@@ -353,14 +353,6 @@ def test_what_vmap_cannot_do_or_gets_wrong_is_done_in_a_loop(name, method):
     assert_same(ntk.empirical_ntk(model, x1, x2, method=method), kernel_by_loop(model, x1, x2))
 
 
-@pytest.mark.parametrize("method", ["layerwise", "jacobian"])
-@pytest.mark.parametrize(("name", "calls"), [("batch norm", 1), ("twice", 1), ("prelu", 3)])
-def test_where_vmap_is_right_one_backward_pass_is_made_to_see_it(name, calls, method, monkeypatch):
-    made, passes = [], jacobians._backward
-    monkeypatch.setattr(jacobians, "_backward", lambda *a: made.append(a) or passes(*a))
-    model, x, _ = make(name, n1=3)
-    ntk.empirical_ntk(model, x, method=method)
-    assert len(made) == calls
 
 
 def test_parameters_and_outputs_of_two_dtypes_are_no_obstacle_to_vmap(monkeypatch):
@@ -476,26 +468,8 @@ def test_each_layer_has_the_kernel_of_its_own_parameters():
     assert_same(parts["Twice"], kernel_by_loop(model, x1, x2))
 
 
-def test_auto_pushes_forward_where_many_outputs_make_contraction_dear(monkeypatch):
-    calls, push = [], engine.push_forward
-    monkeypatch.setattr(engine, "push_forward", lambda *a: (calls.append(1), push(*a)))
-    for name, wanted in {"mlp": 0, "twice": 0, "tied": 0}.items():
-        ntk.empirical_ntk(*make(name))
-        assert len(calls) == wanted
-    model, x, _ = make("tied")
-    model.c.weight = nn.Parameter(torch.randn(12, 3))
-    model.c.bias = None
-    model.c.forward = lambda h: linear(h, model.a.weight)
-    assert_same(ntk.empirical_ntk(model, x), kernel_by_loop(model, x, x))
-    assert calls
 
 
-def test_auto_does_without_forward_mode_where_a_model_has_none():
-    model = nn.utils.parametrizations.weight_norm(nn.Linear(3, 8))
-    x = torch.randn(3, 3)
-    with pytest.raises(ValueError, match=r"forward AD[^$]*\nUse method='auto'"):
-        ntk.empirical_ntk(model, x, method="ntvp")
-    assert_same(ntk.empirical_ntk(model, x), kernel_by_loop(model, x, x))
 
 
 # --- what it leaves behind ------------------------------------------------------------------------
@@ -716,11 +690,6 @@ def test_a_compiled_model_has_the_kernel_of_the_model():
     assert own.keys() == {"Gain"}
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_model_of_one_row_has_a_kernel_of_one_point(method):
-    model, x = Returns(lambda z: z.view(1, 2).tanh()), torch.randn(2, 3)
-    found = ntk.empirical_ntk(model, x[:1], x[1:], method=method)
-    assert_same(found, kernel_by_loop(model, x[:1], x[1:]))
 
 
 FORKED = """
@@ -742,23 +711,8 @@ done.set()
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system that does not fork")
-def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout == "0\n", done.stderr
 
 
-def test_threads_take_turns():
-    fast, filters = torch.backends.mha.get_fastpath_enabled(), len(warnings.filters)
-    model, x = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2)), torch.randn(4, 3)
-    wanted = ntk.empirical_ntk(model, x)
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: ntk.empirical_ntk(model, x), range(40)))
-    assert all(torch.equal(kernel, wanted) for kernel in found)
-    assert torch.backends.mha.get_fastpath_enabled() is fast
-    assert len(warnings.filters) == filters
 
 
 @pytest.mark.parametrize("name", ["mlp", "squeeze"])

@@ -104,8 +104,13 @@ def of_jacobian(name: str, j: Tensor) -> Factor:
     return Factor((name,), d.new_ones(len(j), 1, 1), d)
 
 
+def can_unfold(module: nn.Conv2d) -> bool:
+    """Return whether torch's `unfold` knows the groups and the padding of a convolution."""
+    return module.groups == 1 and not isinstance(module.padding, str)
+
+
 class Call(NamedTuple):
-    """What a hook saw of a module: its input, and the shape and place in the graph of its output."""
+    """What a hook saw of a module: its input, and shape and place in the graph of its output."""
 
     h: Tensor
     shape: torch.Size

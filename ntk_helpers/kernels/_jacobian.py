@@ -68,6 +68,26 @@ def evaluate(model: nn.Module, x: Tensor, tensors: dict[str, Tensor] | None = No
     return f.reshape(len(x), -1)
 
 
+def evaluate_rows(model: nn.Module, x: Tensor, *, look: bool) -> Tensor:
+    """Return f (n, k) with its graph at the points `x`; (2, k) of a lone one and its copy.
+
+    A copy stands beside it because torch's backward passes may be wrong for a batch of one
+    (convolution, BatchNorm in eval mode, outputs transposed to tokens; torch 2.11 to 2.13).
+
+    Raises:
+        ValueError: If, with `look`, the first or the last point has another output alone than
+            among the others, or the model draws random numbers.
+    """
+    before = torch.get_rng_state()
+    with torch.enable_grad():
+        f = evaluate(model, x if len(x) > 1 else torch.cat([x, x]))
+    if look:
+        _checks.require_no_chance(before)
+        for i in {0, len(x) - 1}:
+            _checks.require_same_row(evaluate(model, torch.stack([x[i], x[i]]))[:1], f[i : i + 1])
+    return f
+
+
 class Gradients(NamedTuple):
     """What one plain backward pass says: the look that every other way has to stand.
 
@@ -153,8 +173,7 @@ def jacobian(
 def jacobian_by_loop(model: nn.Module, parameters: dict[str, Tensor], x: Tensor) -> dict:
     """Return ∂f/∂θ (n, k, …) for each θ of `parameters`: a backward pass a point and an output.
 
-    A copy stands beside each point: for a batch of one, backward passes of torch may be wrong
-    (convolution, BatchNorm in eval mode, outputs transposed to tokens; torch 2.11 to 2.13).
+    A copy stands beside each point, as in `evaluate_rows`.
     """
     rows = []
     options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
@@ -179,9 +198,9 @@ def push_forward(model: nn.Module, parameters: dict, x1: Tensor, x2: Tensor, k: 
     def f(theta):
         return run(model, x2, theta).reshape(len(x2), k)
 
+    evaluate_rows(model, x2, look=True)
     try:
-        with torch.enable_grad():
-            gradients = plain_gradients(evaluate(model, x1), parameters, len(x1))
+        gradients = plain_gradients(evaluate_rows(model, x1, look=True), parameters, len(x1))
         rows = jacobian(model, parameters, x1, k, gradients) or jacobian_by_loop(
             model, parameters, x1
         )

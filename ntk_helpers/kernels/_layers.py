@@ -9,20 +9,29 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ntk_helpers import _checks
-from ntk_helpers.kernels._factors import WORKING_SET, Call, Factor, Layer, of_jacobian, recording
+from ntk_helpers.kernels._factors import (
+    WORKING_SET,
+    Call,
+    Factor,
+    Layer,
+    can_unfold,
+    of_jacobian,
+    recording,
+)
 from ntk_helpers.kernels._jacobian import (
     Gradients,
     evaluate,
+    evaluate_rows,
     jacobian,
     jacobian_by_loop,
     plain_gradients,
     real,
 )
 
-REST = ""  # stands in a group for the parameters that no layer takes
+REST = "(rest)"  # stands in a group for the parameters that no layer takes
 
 
-class Refuted(Exception):
+class RefutedError(Exception):
     """What was taken layer by layer is not what one plain backward pass gives: begin again."""
 
 
@@ -68,8 +77,15 @@ class Layers:
             for name, seen in calls.items()
             if len(seen) == 1 and seen[0] and self.refuted[name] < 2
         }
+        self.rest = self._not_in_layers()
+        if self.rest:  # vmap runs the whole model anyhow: one run more for each module costs more
+            self.layers = {n: layer for n, layer in self.layers.items() if layer.kind != "module"}
+            self.rest = self._not_in_layers()
+
+    def _not_in_layers(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that no layer takes and that are used."""
         inside = {name for layer in self.layers.values() for name in layer.names.values()}
-        self.rest = {n: p for n, p in self.parameters.items() if n not in inside | self.unused}
+        return {n: p for n, p in self.parameters.items() if n not in inside | self.unused}
 
     def _layer(self, module: nn.Module, names: dict[str, str], call: Call, refuted: int) -> Layer:
         """Return how to take `module`."""
@@ -81,7 +97,7 @@ class Layers:
             kind, p, q = "linear", call.h.shape[-1], shape[-1]
         elif affine and isinstance(module, nn.Embedding):
             kind, p, q = "embedding", 1, shape[-1]
-        elif affine and isinstance(module, nn.Conv2d) and len(shape) == 4 and module.groups == 1:
+        elif affine and isinstance(module, nn.Conv2d) and can_unfold(module) and len(shape) == 4:
             kind, p, q = "convolution", module.weight[0].numel(), shape[1]
         else:
             size = sum(self.parameters[name].numel() for name in names.values())
@@ -112,20 +128,15 @@ class Layers:
         """Yield the factors of a `group` of layers at the points `x` (n, …).
 
         Raises:
-            Refuted: If, with `look`, a factor does not give the gradient that one plain backward
+            RefutedError: If, with `look`, a factor does not give the gradient that a plain backward
                 pass gives. What it stands for is taken in a plainer way from now on.
             ValueError: If rows are not independent, or outputs are random.
         """
         layers = {name: self.layers[name] for name in group if name != REST}
         modules = {name: layer.module for name, layer in layers.items()}
-        batch, before = x if len(x) > 1 else torch.cat([x, x]), torch.get_rng_state()
-        with torch.enable_grad(), recording(modules) as calls:
-            f = evaluate(self.model, batch)  # two of a lone point: see `jacobian_by_loop`
+        with recording(modules) as calls:
+            f = evaluate_rows(self.model, x, look=look)
         if look:
-            _checks.require_no_chance(before)
-            for i in {0, len(x) - 1}:
-                alone = evaluate(self.model, torch.stack([x[i], x[i]]))
-                _checks.require_same_row(alone[:1], f[i : i + 1])
             gradients = self._look(f, len(x), layers, REST in group)
         for factor in self._of_layers(layers, calls, f, len(x)) if layers else ():
             if look:
@@ -141,7 +152,7 @@ class Layers:
         """Return the plain gradients of the parameters of `layers` and of the rest.
 
         Raises:
-            Refuted: If a parameter is used, or is not, that was taken for the opposite.
+            RefutedError: If a parameter is used, or is not, that was taken for the opposite.
         """
         names = {name for layer in layers.values() for name in layer.names.values()} | self.unused
         parameters = {n: p for n, p in self.parameters.items() if n in names or n in self.rest}
@@ -153,7 +164,7 @@ class Layers:
             self.used |= self.unused & used
             self.unused = (self.unused | unused) - used
             self.take_apart()
-            raise Refuted
+            raise RefutedError
         return gradients
 
     def _require_unused_in_training(self, names: set[str]) -> None:
@@ -183,7 +194,7 @@ class Layers:
             if name in layer.names.values():
                 self.refuted[key] += 2 if layer.kind == "module" else 1
         self.take_apart()
-        raise Refuted
+        raise RefutedError
 
     def _of_layers(
         self, layers: dict[str, Layer], calls: dict[str, list], f: Tensor, n: int
@@ -200,7 +211,11 @@ class Layers:
         for (name, layer), ds in zip(layers.items(), zip(*turns, strict=True), strict=True):
             h, shape, _ = calls[name][0]
             d = torch.stack([f.new_zeros(()).expand(shape) if d is None else d for d in ds])
-            yield from layer.factors(h[:n], d[:, :n], f.dtype)
+            try:
+                factors = list(layer.factors(h[:n], d[:, :n], f.dtype))
+            except RuntimeError:  # vmap cannot run the module
+                self._refute(next(iter(layer.names.values())))
+            yield from factors
 
     def _of_rest(self, x: Tensor, gradients: Gradients | None) -> Iterator[Factor]:
         """Yield the factors of the parameters that no layer has, from Jacobians of the model."""

@@ -10,12 +10,13 @@ from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
 from ntk_helpers.kernels._factors import WORKING_SET
 from ntk_helpers.kernels._jacobian import plain_torch, push_forward
-from ntk_helpers.kernels._layers import Layers, Refuted
+from ntk_helpers.kernels._layers import Layers, RefutedError
 from ntk_helpers.kernels._mlp import WrittenOut, is_as_made
 from ntk_helpers.kernels._tiles import Rows, add_product, in_rows, mirror, tiles
 
 
 @plain_torch()
+@torch.inference_mode(False)
 @torch.no_grad()
 def empirical_ntk(
     model: nn.Module,
@@ -80,6 +81,7 @@ def empirical_ntk(
 
 
 @plain_torch()
+@torch.inference_mode(False)
 @torch.no_grad()
 def layer_ntks(
     model: nn.Module, x1: Tensor, x2: Tensor | None = None, *, outputs: str = "full"
@@ -124,7 +126,7 @@ class Work:
         if chunk_size is not None:
             _checks.require_integer("chunk_size", chunk_size, at_least=1)
         self.symmetric, self.outputs, self.chunk_size = x2 is None, outputs, chunk_size
-        self.x1, self.x2 = x1.detach(), (x1 if x2 is None else x2).detach()
+        self.x1, self.x2 = x1.clone(), (x1 if x2 is None else x2).clone()
         self.layers = list(dict.fromkeys(name.rpartition(".")[0] for name in self.parameters))
         if is_as_made(self.model) and method in {"auto", "layerwise"} and x1.ndim == 2:
             self.parts = WrittenOut(self.model, self.x1)
@@ -152,7 +154,7 @@ class Work:
                 for group, rows in self.parts.groups(max(len(self.x1), len(self.x2))):
                     yield from self._tiles(kernels, group, self.chunk_size or rows)
                 return
-            except Refuted:  # something is taken in a plainer way from now on
+            except RefutedError:  # something is taken in a plainer way from now on
                 for kernel in kernels.values():
                     kernel.zero_()
 
