@@ -97,8 +97,12 @@ class Recorder:
         return seen
 
     def add(self, k: int, *values: Tensor | None) -> None:
-        """Record copies of `values` at step k: the same number of them each time."""
-        self.rows.append((k, *(v if v is None else v.detach().clone() for v in values)))
+        """Record copies of `values` at step k, NaN for those of E networks that have diverged."""
+        copies = [value if value is None else value.detach().clone() for value in values]
+        for copy in copies if self.diverged.any() else []:
+            if copy is not None:
+                copy[self.diverged] = math.nan
+        self.rows.append((k, *copies))
 
     def stack(self, learning_rate: float, like: Tensor) -> tuple[Tensor | None, ...]:
         """Return the R recorded steps (R,), their times (R,), and the values, each (R, …) or None.
