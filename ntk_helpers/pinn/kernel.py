@@ -10,7 +10,8 @@ from torch.func import grad, vmap
 from ntk_helpers import _checks
 from ntk_helpers.kernels._jacobian import plain_attention, run
 from ntk_helpers.kernels.empirical import WORKING_SET
-from ntk_helpers.pinn.problem import Field, Operator
+from ntk_helpers.pinn._terms import Term, check_pinn
+from ntk_helpers.pinn.problem import Operator
 
 
 class PINNKernel(NamedTuple):
@@ -46,16 +47,27 @@ class PINNKernel(NamedTuple):
         mixed = math.sqrt(boundary * residual)
         return PINNKernel(boundary * self.uu, mixed * self.ur, residual * self.rr)
 
-    def balance_weights(self) -> tuple[float, float]:
-        """Return λ_b = Tr K / Tr K_uu and λ_r = Tr K / Tr K_rr: equal sums of rates for both.
+    def balance_weights(self, loss: str = "sum") -> tuple[float, float]:
+        """Return λ_b and λ_r for which both losses have the same sum of rates, λ c Tr.
 
-        Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, algorithm 1.
+        With T_b = c_b Tr K_uu and T_r = c_r Tr K_rr they are λ_b = (T_b + T_r) / T_b and
+        λ_r = (T_b + T_r) / T_r. For "sum", where c = 1, T_b + T_r is Tr K.
+
+        Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, algorithm 1 (for "sum").
+        Derived in notebooks/06_pinn.ipynb, "The cure: two weights".
+
+        Args:
+            loss: "sum" or "mean", as in `train_pinn`.
 
         Raises:
             ValueError: If a block is zero.
         """
-        boundary, residual = (block.trace().item() for block in (self.uu, self.rr))
-        for name, trace in [("uu", boundary), ("rr", residual)]:
+        scales = loss_scales(loss, len(self.uu), len(self.rr))
+        blocks = {"uu": self.uu, "rr": self.rr}
+        boundary, residual = (
+            c * block.trace().item() for c, block in zip(scales, blocks.values(), strict=True)
+        )
+        for name, trace in zip(blocks, (boundary, residual), strict=True):
             if not trace > 0:
                 raise ValueError(
                     f"K_{name} is zero, so no weight can balance it: training does not move that "
@@ -70,23 +82,25 @@ def pinn_kernel(
 ) -> PINNKernel:
     """Return the tangent kernel of u on the boundary and Lu inside, for any model and operator.
 
-    A row of J is ∂u(x)/∂θ or ∂(Lu)(x)/∂θ, by reverse mode over whatever `operator` does.
-    Jacobians of more than about 400 MB are computed again in chunks.
+    A row of J is ∂u(x)/∂θ or ∂(Lu)(x)/∂θ, by reverse mode over whatever `operator` does; θ are the
+    trainable parameters of `model`. Jacobians of more than about 400 MB are computed in chunks.
+
+    Derived in notebooks/06_pinn.ipynb, "2. Two residuals, one kernel".
 
     Args:
         model: Any module with one output that treats rows independently, (n, d) → (n, 1) or (n,).
-            Buffers that its forward moves are moved in a copy.
+            Buffers that its forward writes to are updated on a copy.
         x_boundary: (n_b, d) points where u is given.
         x_interior: (n_r, d) points where Lu = f is asked for.
         operator: Maps a function of one point, (d,) → scalar, to another; built with torch.func.
+            A coefficient that is learned, as in k u'' = f, is a parameter of `model`: make it an
+            attribute, `model.k = nn.Parameter(…)`, that `operator` reads.
 
     Returns:
-        The kernel, detached, with the device and dtype of the model.
+        The kernel, detached, with the device and dtype of the points.
 
     Raises:
-        TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, `operator` does not return a scalar, torch.func
-            cannot run the model, or a value is not finite.
+        ValueError: If torch.func cannot run the model, or the kernel is not finite.
 
     Example:
         >>> line = nn.Linear(1, 1)  # u = θ₁ x + θ₂, Lu = u' = θ₁
@@ -96,36 +110,27 @@ def pinn_kernel(
                 [1., 2., 1.],
                 [0., 1., 1.]])
     """
-    theta = {name: p.detach() for name, p in check_pinn(model, x_boundary, x_interior, operator)}
-    size = sum(p.numel() for p in theta.values())
+    parameters = check_pinn(model, x_boundary, x_interior, operator)
+    size = sum(p.numel() for p in parameters.values())
     rows = max(1, WORKING_SET // (4 * size * x_boundary.element_size()))
-
-    @plain_attention()
-    def jacobian(x, transform):
-        def f(theta, point):
-            return transform(field_of(model, theta))(point)
-
-        parts = vmap(grad(f), (None, 0))(theta, x).values()
-        return torch.cat([part.flatten(1) for part in parts], 1).detach()
-
-    blocks = [(x, lambda u: u) for x in x_boundary.detach().split(rows)]
-    blocks += [(x, operator) for x in x_interior.detach().split(rows)]
-    sizes = [len(x) for x, _ in blocks]
-    full = x_boundary.new_zeros(sum(sizes), sum(sizes))
+    terms = [(Term(model, lambda u: u), x_boundary), (Term(model, operator), x_interior)]
+    blocks = [(term, x) for term, points in terms for x in points.detach().split(rows)]
+    n = len(x_boundary) + len(x_interior)
+    places = torch.arange(n).split([len(x) for _, x in blocks])
+    full = x_boundary.new_zeros(n, n)
     for i, left in enumerate(blocks):
-        j_left, top = jacobian(*left), sum(sizes[:i])
-        for j, right in enumerate(blocks[i:], i):
-            j_right, start = j_left if i == j else jacobian(*right), sum(sizes[:j])
-            product = gram(j_left) if i == j else j_left @ j_right.T
-            full[top : top + len(j_left), start : start + len(j_right)] = product
-            full[start : start + len(j_right), top : top + len(j_left)] = product.T
+        j_left = _jacobian(*left, parameters)
+        for k, right in enumerate(blocks[i:], i):
+            product = gram(j_left) if i == k else j_left @ _jacobian(*right, parameters).T
+            full[places[i][:, None], places[k]] = product
+            full[places[k][:, None], places[i]] = product.T
     if not _checks.is_finite(full):
         raise ValueError(
             "the kernel holds NaN or infinite values. Look at model(x), and at what `operator` "
             "does at these points (a division by zero?)."
         )
-    n = len(x_boundary)
-    return PINNKernel(full[:n, :n], full[:n, n:], full[n:, n:])
+    n_b = len(x_boundary)
+    return PINNKernel(full[:n_b, :n_b], full[:n_b, n_b:], full[n_b:, n_b:])
 
 
 def gram(j: Tensor) -> Tensor:
@@ -134,71 +139,38 @@ def gram(j: Tensor) -> Tensor:
     return (product + product.T) / 2
 
 
-def field_of(model: nn.Module, theta: dict[str, Tensor]) -> Field:
-    """Return u as a function of one point, (d,) → scalar, at the parameters `theta`.
-
-    That function raises ValueError where torch.func cannot run the model.
-    """
-
-    def u(point):
-        try:
-            return run(model, point[None], theta).reshape(())
-        except RuntimeError as error:
-            raise ValueError(
-                f"torch.func, which differentiates u point by point, cannot run this model: "
-                f"{error}\nTake in-place writes, .item() and branches on values out of its forward."
-            ) from error
-
-    return u
-
-
 @plain_attention()
-def check_pinn(model, x_boundary, x_interior, operator) -> list[tuple[str, nn.Parameter]]:
-    """Return the trainable parameters of `model`, or say what is wrong with the arguments."""
-    parameters = _checks.trainable_parameters(model)
-    _checks.require_rowwise(model)
-    _checks.require_tensor("x_boundary", x_boundary, ndim=(2,))
-    _checks.require_tensor("x_interior", x_interior, ndim=(2,))
-    _checks.require_matching(model, x_boundary=x_boundary, x_interior=x_interior)
-    if x_boundary.shape[1] != x_interior.shape[1]:
-        raise ValueError(
-            f"x_boundary and x_interior must have as many columns, the inputs of the model; got "
-            f"{x_boundary.shape[1]} and {x_interior.shape[1]}. A column of numbers is x[:, None]."
-        )
-    if not callable(operator):
-        raise TypeError(
-            f"operator must be a function that maps u to Lu; got {type(operator).__name__}. "
-            f"PoissonProblem().operator is one."
-        )
-    batch = torch.cat([x_boundary[:1], x_interior]).detach()
+def _jacobian(term: Term, x: Tensor, parameters: dict[str, nn.Parameter]) -> Tensor:
+    """Return the derivatives (n, P) of `term` at points `x` (n, d) in the parameters of its model.
+
+    vmap does it, with other tensors in place of the parameters. Where a plain backward pass, from a
+    mixture of all values, finds something else, as if `operator` holds a parameter itself and does
+    not read it from the model, n plain passes do it.
+    """
+    theta = {f"model.{name}": p.detach() for name, p in parameters.items()}
+    j = vmap(grad(lambda t, point: run(term, point, t)), (None, 0))(theta, x)
+    j = torch.cat([_as_real(part, len(x)) for part in j.values()], 1).detach()
     with torch.enable_grad():
-        outputs = run(model, batch[:1])
-    _checks.require_outputs(outputs, 1)
-    if outputs.numel() != 1:
-        raise ValueError(
-            f"model must have one output, the value u(x); got {outputs.numel()} for one point. "
-            f"Wrap it in a module that picks one."
-        )
-    _checks.require_attached(outputs)
-    with torch.no_grad():  # the last row too: a sum over earlier rows leaves the first alone
-        among = run(model, batch)
-        _checks.require_same_row(outputs, among)
-        _checks.require_same_row(run(model, batch[-1:]), among[-1:])
-    theta = {name: p.detach() for name, p in parameters.items()}
-    image = operator(field_of(model, theta))
-    if not callable(image):
-        raise TypeError(
-            f"operator must map a function u to a function Lu; got {type(image).__name__}. "
-            f"lambda u: lambda x: … is one."
-        )
-    value = image(x_interior[0].detach())
-    if not isinstance(value, Tensor) or value.ndim:
-        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(
-            f"operator(u)(x) must be a scalar tensor for one point x of shape (d,); got {got}. "
-            f"Pick an entry, or sum: torch.func.grad(u)(x)[0]."
-        )
-    return list(parameters.items())
+        values = term.at(x)
+    if not values.requires_grad:
+        return j
+
+    def pull(weights: Tensor) -> Tensor:
+        options = {"retain_graph": True, "materialize_grads": True}
+        parts = torch.autograd.grad(values, list(parameters.values()), weights, **options)
+        return torch.cat([_as_real(part, 1) for part in parts], 1)[0]
+
+    mix = torch.linspace(1, 2, len(x)).to(values)
+    found, plain = mix.to(j) @ j, pull(mix)
+    tolerance = torch.finfo(values.dtype).eps ** 0.5
+    if (found - plain).norm() <= tolerance * (found.norm() + plain.norm()):
+        return j
+    return torch.stack([pull(row) for row in torch.eye(len(x)).to(values)])
+
+
+def _as_real(part: Tensor, n: int) -> Tensor:
+    """Return derivatives (n, …) as (n, p); those of a complex θ in its real and imaginary part."""
+    return (torch.view_as_real(part.resolve_conj()) if part.is_complex() else part).reshape(n, -1)
 
 
 def loss_scales(loss: str, n_boundary: int, n_interior: int) -> tuple[float, float]:

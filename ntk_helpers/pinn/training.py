@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
-from ntk_helpers.pinn._tanh import METHODS, make_fields
-from ntk_helpers.pinn.kernel import PINNKernel, check_pinn, loss_scales, weight_pair
+from ntk_helpers.kernels._jacobian import plain_attention
+from ntk_helpers.pinn._tanh import TanhFields, fits
+from ntk_helpers.pinn._terms import Term, check_pinn
+from ntk_helpers.pinn.kernel import PINNKernel, loss_scales, pinn_kernel, weight_pair
 from ntk_helpers.training import _record as _records
 
 AT_FAULT = "the targets are finite. Look for a division by zero in problem.operator at these points"
@@ -101,7 +104,8 @@ def train_pinn(
         observe: Called on the model at each record, without gradients. It must not wait for
             threads that use this package: one at a time may.
         progress: Show a progress bar.
-        method: "analytic", "taylor", "autograd", or "auto" for the fastest that fits.
+        method: "analytic" for an `MLP` with one hidden layer of tanh units and the operator u'',
+            "autograd" for anything, or "auto" for the faster that fits.
 
     Returns:
         The history. If the loss runs away, training stops, a RuntimeWarning names the largest
@@ -121,7 +125,7 @@ def train_pinn(
     check_pinn(model, x_boundary, x_interior, problem.operator)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_integer("steps", steps, at_least=0)
-    _checks.require_choice("method", method, METHODS)
+    _checks.require_choice("method", method, ["auto", "analytic", "autograd"])
     balanced = isinstance(weights, str)
     if balanced:
         _checks.require_choice("weights", weights, ["balance"])
@@ -134,13 +138,22 @@ def train_pinn(
     look = _records.observer(observe)
     g = _asked("problem.solution(x)", problem.solution(x_boundary), x_boundary)
     f = _asked("problem.forcing(x)", problem.forcing(x_interior), x_interior)
-    fields = make_fields(model, x_boundary, x_interior, problem.operator, method)
+    analytic = method != "autograd" and fits(model, x_boundary, problem.operator)
+    if method == "analytic" and not analytic:
+        raise ValueError(
+            "method 'analytic' needs an ntk.MLP with one input and one hidden layer of tanh units, "
+            "all of it trainable, plain or in ntk.Standardized, and the operator u ↦ u''. Neither "
+            "may be a subclass, nor have hooks, another forward or parametrized layers. Use "
+            "method='auto'."
+        )
+    kind = TanhFields if analytic else partial(Fields, operator=problem.operator)
+    fields = kind(model, x_boundary, x_interior)
     start = [p.detach().clone() for p in fields.parameters]
-    weights = fields.kernel().balance_weights() if balanced else weight_pair(weights)
+    weights = fields.kernel().balance_weights(loss) if balanced else weight_pair(weights)
 
     records, kernels, first, diverged = [], [], None, False
     bar = tqdm(total=steps, disable=not progress, desc="training", leave=False)
-    with _threads(fields.threads), fields.around(), torch.enable_grad(), bar:
+    with _threads(1 if analytic else None), fields.around(), torch.enable_grad(), bar:
         for k in range(steps + 1):
             u, lu = fields.values()
             r_u, r_lu = u - g, lu - f
@@ -153,7 +166,7 @@ def train_pinn(
                     diverged = True
                     break
             if refresh_every and k and k % refresh_every == 0:
-                weights = fields.kernel().balance_weights()
+                weights = fields.kernel().balance_weights(loss)
             if k in marks:
                 moved = _relative(_distance(fields.parameters, start), _distance(start, None))
                 records.append((k, u, lu, both, u.new_tensor(weights), moved, look(model)))
@@ -174,6 +187,36 @@ def train_pinn(
     stacked = [torch.stack(column) for column in stacked]
     time = learning_rate * step.to(g.dtype)
     return PINNHistory(step, time, *stacked, tuple(kernels), seen, float(learning_rate), diverged)
+
+
+class Fields:
+    """u on the boundary and Lu inside with their pull on θ, by automatic differentiation."""
+
+    around = staticmethod(plain_attention)  # a context to train in: the model may hold attention
+
+    def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
+        """Hold what does not change in training."""
+        self.model, self.inside = model, Term(model, operator)
+        self.x_boundary, self.x_interior = x_boundary.detach(), x_interior.detach()
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def values(self) -> tuple[Tensor, Tensor]:
+        """Return u (n_b,) and Lu (n_r,) at the current parameters."""
+        self._u = self.model(self.x_boundary).reshape(-1)
+        self._lu = self.inside.at(self.x_interior)
+        return self._u.detach(), self._lu.detach()
+
+    def descend(self, pull_boundary: Tensor, pull_interior: Tensor, rate: float) -> None:
+        """Take θ ← θ − rate · Jᵀ (pull_boundary; pull_interior), at the last `values`."""
+        loss = pull_boundary @ self._u + pull_interior @ self._lu
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        with torch.no_grad():
+            torch._foreach_add_(self.parameters, gradients, alpha=-rate)
+
+    def kernel(self) -> PINNKernel:
+        """Return the tangent kernel at the current parameters."""
+        points = self.x_boundary, self.x_interior
+        return pinn_kernel(self.model, *points, self.inside.operator)
 
 
 def _asked(name: str, value, x: Tensor) -> Tensor:
