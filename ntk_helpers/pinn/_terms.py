@@ -67,7 +67,9 @@ def check_pinn(model, x_boundary, x_interior, operator) -> dict[str, nn.Paramete
         )
     _checks.require_attached(outputs)
     with torch.no_grad():
-        _checks.require_same_row(outputs[:1], run(model, batch)[-1:])
+        among = run(model, batch)
+    _checks.require_outputs(among, len(batch))
+    _checks.require_same_row(outputs[:1], among[-1:])
     value = Term(model, operator)(x_interior[0].detach())
     if not isinstance(value, Tensor) or value.ndim or value.is_complex():
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

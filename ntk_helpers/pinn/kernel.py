@@ -21,6 +21,7 @@ class PINNKernel(NamedTuple):
     D = diag(λ_b …, λ_r …). K D has the eigenvalues of the symmetric D^½ K D^½: real and ≥ 0.
 
     Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, lemma 3.1 and section 6.
+    Derived in notebooks/06_pinn.ipynb, "2. Two residuals, one kernel".
 
     Attributes:
         uu: (n_b, n_b), boundary with boundary; rank ≤ 2 where the boundary is two points.
@@ -42,7 +43,10 @@ class PINNKernel(NamedTuple):
         return torch.linalg.eigvalsh(self.full)
 
     def weighted(self, boundary: float, residual: float) -> "PINNKernel":
-        """Return D^½ K D^½, which has the eigenvalues of K D, for weights λ_b and λ_r ≥ 0."""
+        """Return D^½ K D^½, which has the eigenvalues of K D, for weights λ_b and λ_r ≥ 0.
+
+        Derived in notebooks/06_pinn.ipynb, "7. Three statements that need care".
+        """
         boundary, residual = weight_pair((boundary, residual))
         mixed = math.sqrt(boundary * residual)
         return PINNKernel(boundary * self.uu, mixed * self.ur, residual * self.rr)
