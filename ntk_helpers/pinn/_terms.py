@@ -74,7 +74,7 @@ def check_pinn(model, x_boundary, x_interior, operator) -> dict[str, nn.Paramete
     if not isinstance(value, Tensor) or value.ndim or value.is_complex():
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(
-            f"operator(u)(x) must be a real scalar tensor for one point x of shape (d,); got {got}. "
+            f"operator(u)(x) must be a real scalar tensor for one point x (d,); got {got}. "
             f"Pick an entry, or sum: torch.func.grad(u)(x)[0]."
         )
     return parameters

@@ -15,7 +15,7 @@ from ntk_helpers.kernels._jacobian import plain_attention
 from ntk_helpers.pinn._tanh import TanhFields, fits
 from ntk_helpers.pinn._terms import Term, check_pinn
 from ntk_helpers.pinn.kernel import PINNKernel, loss_scales, pinn_kernel, weight_pair
-from ntk_helpers.training import _record as _records
+from ntk_helpers.training._record import EVERY, Recorder
 
 AT_FAULT = "the targets are finite. Look for a division by zero in problem.operator at these points"
 
@@ -134,8 +134,7 @@ def train_pinn(
         if not balanced:
             raise ValueError("refresh_every is for weights='balance': fixed weights stay.")
     scales = loss_scales(loss, len(x_boundary), len(x_interior))
-    marks = _records.marks(record_at, steps, about=40)
-    look = _records.observer(observe)
+    record = Recorder(steps, record_at, observe, about=40, finite=AT_FAULT)
     g = _asked("problem.solution(x)", problem.solution(x_boundary), x_boundary)
     f = _asked("problem.forcing(x)", problem.forcing(x_interior), x_interior)
     analytic = method != "autograd" and fits(model, x_boundary, problem.operator)
@@ -151,42 +150,34 @@ def train_pinn(
     start = [p.detach().clone() for p in fields.parameters]
     weights = fields.kernel().balance_weights(loss) if balanced else weight_pair(weights)
 
-    records, kernels, first, diverged = [], [], None, False
+    kernels = []
     bar = tqdm(total=steps, disable=not progress, desc="training", leave=False)
     with _threads(1 if analytic else None), fields.around(), torch.enable_grad(), bar:
         for k in range(steps + 1):
             u, lu = fields.values()
             r_u, r_lu = u - g, lu - f
-            if k in marks or k % 100 == 0:
-                both = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
-                value = both @ both.new_tensor(weights)
-                if first is None:
-                    first = _records.finite_at_start(value.item(), AT_FAULT)
-                if not value.item() <= 1e6 * (first + 1):
-                    diverged = True
+            if k in record.marks or k % EVERY == 0:
+                losses = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
+                if record.diverges(k, losses @ losses.new_tensor(weights)):
                     break
             if refresh_every and k and k % refresh_every == 0:
                 weights = fields.kernel().balance_weights(loss)
-            if k in marks:
+            if k in record.marks:
                 moved = _relative(_distance(fields.parameters, start), _distance(start, None))
-                records.append((k, u, lu, both, u.new_tensor(weights), moved, look(model)))
+                record.add(k, u, lu, losses, u.new_tensor(weights), moved, record.look(model))
                 if keep_kernels:
                     kernels.append(fields.kernel())
             if k < steps:
                 pulls = weights[0] * scales[0] * r_u, weights[1] * scales[1] * r_lu
                 fields.descend(*pulls, learning_rate)
                 bar.update()
+    diverged = bool(record.diverged)
     if diverged:
         _warn(
             fields, start, k, learning_rate, [w * c for w, c in zip(weights, scales, strict=True)]
         )
-    step, *columns = zip(*records, strict=True)
-    *stacked, seen = columns
-    step = torch.tensor(step, device=g.device)
-    seen = None if observe is None else torch.stack(seen)
-    stacked = [torch.stack(column) for column in stacked]
-    time = learning_rate * step.to(g.dtype)
-    return PINNHistory(step, time, *stacked, tuple(kernels), seen, float(learning_rate), diverged)
+    *stacked, seen = record.stack(float(learning_rate), like=g)
+    return PINNHistory(*stacked, tuple(kernels), seen, float(learning_rate), diverged)
 
 
 class Fields:
