@@ -1,9 +1,7 @@
 """Train a physics-informed network by gradient descent, with fixed or balanced weights."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -11,17 +9,16 @@ from torch import Tensor, nn
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
-from ntk_helpers.kernels._jacobian import plain_attention
-from ntk_helpers.pinn._tanh import TanhFields, fits
-from ntk_helpers.pinn._terms import Term, check_pinn
-from ntk_helpers.pinn.kernel import PINNKernel, loss_scales, pinn_kernel, weight_pair
+from ntk_helpers.pinn._fields import METHODS, make_fields
+from ntk_helpers.pinn._terms import check_pinn
+from ntk_helpers.pinn.kernel import PINNKernel, loss_scales, weight_pair
 from ntk_helpers.training._record import EVERY, Recorder
 
 AT_FAULT = "the targets are finite. Look for a division by zero in problem.operator at these points"
 
 
 class PINNHistory(NamedTuple):
-    """What training a PINN did, at R recorded steps.
+    """Record of training a PINN at R steps.
 
     Attributes:
         step: (R,) integers k, the number of steps taken before the record.
@@ -34,7 +31,7 @@ class PINNHistory(NamedTuple):
         kernels: The tangent kernel at each record; empty unless asked for.
         observed: (R, …) what `observe(model)` returned; None without `observe`.
         learning_rate: η.
-        diverged: True if the loss ran away and training stopped early.
+        diverged: Whether the loss diverged and training stopped early.
     """
 
     step: Tensor
@@ -51,11 +48,7 @@ class PINNHistory(NamedTuple):
 
     @property
     def kernel_change(self) -> Tensor:
-        """‖K − K_0‖ / ‖K_0‖ at each kernel that was kept, (R,), Frobenius norms.
-
-        Raises:
-            ValueError: If no kernel was kept.
-        """
+        """‖K − K_0‖ / ‖K_0‖ at each kernel that was kept, (R,), Frobenius norms."""
         if not self.kernels:
             raise ValueError("no kernel was kept: ask for them, train_pinn(…, keep_kernels=True).")
         first = self.kernels[0].full
@@ -86,9 +79,11 @@ def train_pinn(
     ½: its rate η is 2η of "mean".
 
     Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, section 3 and algorithm 1 (the weights).
+    Derived in notebooks/06_pinn.ipynb, "1. What is a PINN?".
 
     Args:
-        model: Any module with one output, (n, d) → (n, 1) or (n,).
+        model: Any module with one output, (n, d) → (n, 1) or (n,). All its trainable parameters are
+            trained, also one that only problem.operator reads, as the k of k u'' = f.
         problem: Has .operator, and .solution(x) for the boundary values g and .forcing(x) for f,
             one value for each row of x (n, d).
         x_boundary: (n_b, d) points; one that is listed m times counts m times.
@@ -96,25 +91,24 @@ def train_pinn(
         learning_rate: η, greater than 0.
         steps: Number of steps, 0 or more.
         loss: "sum" or "mean".
-        weights: (λ_b, λ_r), or "balance" for the kernel's balance weights at the start.
+        weights: (λ_b, λ_r), or "balance" for `PINNKernel.balance_weights(loss)` at the start.
         refresh_every: With "balance": compute them again each time so many steps have passed.
         record_at: Steps to record; None records about 40, dense at the start. Step 0 and the last
             are always in.
         keep_kernels: Keep the tangent kernel at each record.
-        observe: Called on the model at each record, without gradients. It must not wait for
-            threads that use this package: one at a time may.
+        observe: Called on the model at each record, without gradients; its tensors (or numbers) are
+            stacked in the history.
         progress: Show a progress bar.
         method: "analytic" for an `MLP` with one hidden layer of tanh units and the operator u'',
-            "autograd" for anything, or "auto" for the faster that fits.
+            "autograd" for anything, or "auto" for the faster of the two that fits.
 
     Returns:
-        The history. If the loss runs away, training stops, a RuntimeWarning names the largest
+        The history. If the loss diverges, training stops, a RuntimeWarning names the largest
         stable rate, and the history up to there is returned.
 
     Raises:
-        TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, a value is out of range, torch.func cannot run
-            the model, `method` cannot take it, or g, f or the loss is not finite at the start.
+        ValueError: If torch.func cannot run the model, `method` does not fit it, or g, f or the
+            loss is not finite at the start.
     """
     for part in ("operator", "solution", "forcing"):
         if not callable(getattr(problem, part, None)):
@@ -125,7 +119,7 @@ def train_pinn(
     check_pinn(model, x_boundary, x_interior, problem.operator)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_integer("steps", steps, at_least=0)
-    _checks.require_choice("method", method, ["auto", "analytic", "autograd"])
+    _checks.require_choice("method", method, METHODS)
     balanced = isinstance(weights, str)
     if balanced:
         _checks.require_choice("weights", weights, ["balance"])
@@ -137,22 +131,13 @@ def train_pinn(
     record = Recorder(steps, record_at, observe, about=40, finite=AT_FAULT)
     g = _asked("problem.solution(x)", problem.solution(x_boundary), x_boundary)
     f = _asked("problem.forcing(x)", problem.forcing(x_interior), x_interior)
-    analytic = method != "autograd" and fits(model, x_boundary, problem.operator)
-    if method == "analytic" and not analytic:
-        raise ValueError(
-            "method 'analytic' needs an ntk.MLP with one input and one hidden layer of tanh units, "
-            "all of it trainable, plain or in ntk.Standardized, and the operator u ↦ u''. Neither "
-            "may be a subclass, nor have hooks, another forward or parametrized layers. Use "
-            "method='auto'."
-        )
-    kind = TanhFields if analytic else partial(Fields, operator=problem.operator)
-    fields = kind(model, x_boundary, x_interior)
+    fields = make_fields(model, x_boundary, x_interior, problem.operator, method)
     start = [p.detach().clone() for p in fields.parameters]
     weights = fields.kernel().balance_weights(loss) if balanced else weight_pair(weights)
 
     kernels = []
     bar = tqdm(total=steps, disable=not progress, desc="training", leave=False)
-    with _threads(1 if analytic else None), fields.around(), torch.enable_grad(), bar:
+    with fields.around(), torch.enable_grad(), bar:
         for k in range(steps + 1):
             u, lu = fields.values()
             r_u, r_lu = u - g, lu - f
@@ -173,41 +158,9 @@ def train_pinn(
                 bar.update()
     diverged = bool(record.diverged)
     if diverged:
-        _warn(
-            fields, start, k, learning_rate, [w * c for w, c in zip(weights, scales, strict=True)]
-        )
+        _warn(fields, start, k, learning_rate, weights[0] * scales[0], weights[1] * scales[1])
     *stacked, seen = record.stack(float(learning_rate), like=g)
     return PINNHistory(*stacked, tuple(kernels), seen, float(learning_rate), diverged)
-
-
-class Fields:
-    """u on the boundary and Lu inside with their pull on θ, by automatic differentiation."""
-
-    around = staticmethod(plain_attention)  # a context to train in: the model may hold attention
-
-    def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
-        """Hold what does not change in training."""
-        self.model, self.inside = model, Term(model, operator)
-        self.x_boundary, self.x_interior = x_boundary.detach(), x_interior.detach()
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-
-    def values(self) -> tuple[Tensor, Tensor]:
-        """Return u (n_b,) and Lu (n_r,) at the current parameters."""
-        self._u = self.model(self.x_boundary).reshape(-1)
-        self._lu = self.inside.at(self.x_interior)
-        return self._u.detach(), self._lu.detach()
-
-    def descend(self, pull_boundary: Tensor, pull_interior: Tensor, rate: float) -> None:
-        """Take θ ← θ − rate · Jᵀ (pull_boundary; pull_interior), at the last `values`."""
-        loss = pull_boundary @ self._u + pull_interior @ self._lu
-        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        with torch.no_grad():
-            torch._foreach_add_(self.parameters, gradients, alpha=-rate)
-
-    def kernel(self) -> PINNKernel:
-        """Return the tangent kernel at the current parameters."""
-        points = self.x_boundary, self.x_interior
-        return pinn_kernel(self.model, *points, self.inside.operator)
 
 
 def _asked(name: str, value, x: Tensor) -> Tensor:
@@ -224,17 +177,6 @@ def _asked(name: str, value, x: Tensor) -> Tensor:
     return value
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Compute with `count` CPU threads meanwhile; None leaves their number alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _distance(parameters, start) -> Tensor:
     """Return ‖parameters − start‖, or ‖parameters‖ where there is no start."""
     with torch.no_grad():
@@ -247,13 +189,13 @@ def _relative(change: Tensor, size: Tensor) -> Tensor:
     return torch.where(change == 0, change, change / size)
 
 
-def _warn(fields, start, step: int, learning_rate: float, pair) -> None:
+def _warn(fields, start, step: int, learning_rate: float, *weights: float) -> None:
     """Say that training diverged, and which rate the kernel at the start allows."""
     final = [p.detach().clone() for p in fields.parameters]
     with torch.no_grad():
         torch._foreach_copy_(fields.parameters, start)
         try:
-            limit = 2 / fields.kernel().weighted(*pair).eigenvalues()[-1].item()
+            limit = 2 / fields.kernel().weighted(*weights).eigenvalues()[-1].item()
         finally:
             torch._foreach_copy_(fields.parameters, final)
     warnings.warn(
