@@ -259,6 +259,14 @@ def require_attached(f: Tensor) -> None:
         )
 
 
+def require_no_chance(before: Tensor) -> None:
+    """Raise ValueError if torch's generator is no longer in the state that it was in `before`."""
+    if not torch.equal(before, torch.get_rng_state()):
+        raise ValueError(
+            "model draws random numbers, so f(x) has no single value. Call model.eval() first."
+        )
+
+
 def require_same_row(alone: Tensor, among: Tensor) -> None:
     """Raise ValueError if outputs `alone` (1, k) of a point are not the first of `among` (n, k)."""
     tolerance = torch.finfo(alone.dtype).eps ** 0.5 + 0.01 * alone.abs()

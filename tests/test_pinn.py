@@ -19,7 +19,7 @@ from torch import nn
 from torch.func import grad, jacrev
 
 import ntk_helpers as ntk
-from ntk_helpers.kernels._jacobian import plain_attention
+from ntk_helpers.kernels._jacobian import plain_torch
 from ntk_helpers.pinn import _tanh as pinn_fields
 from ntk_helpers.pinn import kernel as pinn
 
@@ -334,7 +334,7 @@ def test_attention_has_a_kernel_and_is_trained(mode):
     model, twin = Attention().train(mode), Attention().train(mode)
     found = ntk.pinn_kernel(model, X_B, X_R, PROBLEM.operator).full
     run = train(model, steps=5)
-    with plain_attention():
+    with plain_torch():
         expected = pinn_kernel_by_loop(twin, X_B, X_R, second_derivative_by_autograd)
         u, curvature = train_pinn_by_loop(twin, PROBLEM, X_B, X_R, 1e-4, 5, (1.0, 1.0))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ntk_helpers.kernels._jacobian import plain_attention
+from ntk_helpers.kernels._jacobian import plain_torch
 from ntk_helpers.pinn._tanh import TanhFields, fits
 from ntk_helpers.pinn._terms import Term
 from ntk_helpers.pinn.kernel import PINNKernel, pinn_kernel
@@ -15,7 +15,7 @@ METHODS = ("auto", "analytic", "autograd")
 class Fields:
     """u on the boundary and Lu inside with their pull on θ, by automatic differentiation."""
 
-    around = staticmethod(plain_attention)  # a context to train in: the model may hold attention
+    around = staticmethod(plain_torch)  # a context to train in: the model may hold attention
 
     def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
         """Hold what does not change in training."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from ntk_helpers import _checks
-from ntk_helpers.kernels._jacobian import plain_attention, run
+from ntk_helpers.kernels._jacobian import plain_torch, run
 from ntk_helpers.pinn.problem import Operator
 
 
@@ -45,7 +45,7 @@ class Term(nn.Module):
             ) from error
 
 
-@plain_attention()
+@plain_torch()
 def check_pinn(model, x_boundary, x_interior, operator) -> dict[str, nn.Parameter]:
     """Return the trainable parameters of `model`, or say what is wrong with the arguments."""
     for name, x in [("x_boundary", x_boundary), ("x_interior", x_interior)]:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from ntk_helpers import _checks
-from ntk_helpers.kernels._jacobian import plain_attention, run
-from ntk_helpers.kernels.empirical import WORKING_SET
+from ntk_helpers.kernels._factors import WORKING_SET
+from ntk_helpers.kernels._jacobian import plain_torch, real, run
 from ntk_helpers.pinn._terms import Term, check_pinn
 from ntk_helpers.pinn.problem import Operator
 
@@ -146,7 +146,7 @@ def gram(j: Tensor) -> Tensor:
     return (product + product.T) / 2
 
 
-@plain_attention()
+@plain_torch()
 def _jacobian(term: Term, x: Tensor, parameters: dict[str, nn.Parameter]) -> Tensor:
     """Return the derivatives (n, P) of `term` at points `x` (n, d) in the parameters of its model.
 
@@ -156,7 +156,7 @@ def _jacobian(term: Term, x: Tensor, parameters: dict[str, nn.Parameter]) -> Ten
     """
     theta = {f"model.{name}": p.detach() for name, p in parameters.items()}
     j = vmap(grad(lambda t, point: run(term, point, t)), (None, 0))(theta, x)
-    j = torch.cat([_as_real(part, len(x)) for part in j.values()], 1).detach()
+    j = torch.cat([real(part).reshape(len(x), -1) for part in j.values()], 1).detach()
     few = torch.linspace(0, len(x) - 1, 5).long()
     mix = torch.linspace(1, 2, 5).to(x)
     found, plain = mix.to(j) @ j[few], _pull_back(term, x[few], mix, parameters)
@@ -174,12 +174,7 @@ def _pull_back(term: Term, x: Tensor, weights: Tensor, parameters: dict) -> Tens
         parts = torch.autograd.grad(values, leaves, weights.to(values), materialize_grads=True)
     else:  # as the second derivative of ReLU, which is 0
         parts = [torch.zeros_like(p) for p in leaves]
-    return torch.cat([_as_real(part, 1) for part in parts], 1)[0]
-
-
-def _as_real(part: Tensor, n: int) -> Tensor:
-    """Return derivatives (n, …) as (n, p); those of a complex θ in its real and imaginary part."""
-    return (torch.view_as_real(part.resolve_conj()) if part.is_complex() else part).reshape(n, -1)
+    return torch.cat([real(part).flatten() for part in parts])
 
 
 def loss_scales(loss: str, n_boundary: int, n_interior: int) -> tuple[float, float]:

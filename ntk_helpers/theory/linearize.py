@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from ntk_helpers import _checks
-from ntk_helpers.kernels._jacobian import plain_attention
+from ntk_helpers.kernels._jacobian import plain_torch
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def forward_mode() -> Iterator[None]:
         ValueError: If torch.func.jvp cannot run the model.
     """
     try:
-        with plain_attention():
+        with plain_torch():
             yield
     except RuntimeError as error:
         raise ValueError(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ntk_helpers import _checks, _dice
 from ntk_helpers._progress import tqdm
-from ntk_helpers.kernels._jacobian import plain_attention
+from ntk_helpers.kernels._jacobian import plain_torch
 from ntk_helpers.training import _record as _records
 
 
@@ -177,7 +177,7 @@ def _largest_stable_rate(model, parameters, start, x, scale: float) -> tuple[flo
     return math.inf, "cannot be estimated for this model"
 
 
-@plain_attention()
+@plain_torch()
 def _largest_eigenvalue(model: nn.Module, parameters: list[nn.Parameter], x: Tensor) -> float:
     """Return λ_max of the kernel J Jᵀ by power iteration.
 

@@ -12,7 +12,7 @@ from torch.func import functional_call, grad, vmap
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
-from ntk_helpers.kernels._jacobian import plain_attention, run
+from ntk_helpers.kernels._jacobian import plain_torch, run
 from ntk_helpers.kernels._mlp import is_as_made
 from ntk_helpers.training import _alike
 from ntk_helpers.training import _record as _records
@@ -187,7 +187,7 @@ def _vmapped(model: nn.Module, state: dict, x: Tensor, y: Tensor, rate: float) -
         return vmap(lambda one: functional_call(model, one, (x,)))(state)
 
     try:
-        with plain_attention():
+        with plain_torch():
             yield descend, predict
     except RuntimeError as error:
         raise ValueError(
