@@ -211,9 +211,11 @@ def pinn_kernel_by_loop(model, x_boundary, x_interior, operator):
         )
         for output in outputs
     ]
-    return torch.tensor(
-        [[sum(float((g * h).sum()) for g, h in zip(a, b, strict=True)) for b in rows] for a in rows]
-    )
+
+    def product(a, b):  # of real and imaginary parts, if they are complex
+        return sum(float((g * h.conj()).real.sum()) for g, h in zip(a, b, strict=True))
+
+    return torch.tensor([[product(a, b) for b in rows] for a in rows])
 
 
 def train_pinn_by_loop(model, problem, x_boundary, x_interior, rate, steps, factors):
