@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,8 +50,8 @@ def make_python(venv):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, request):
-    """Put course.py into a folder with the project's two lists, and restore signals after it."""
+def folder(tmp_path, monkeypatch):
+    """Put course.py into a folder with the project's two lists."""
     folder = tmp_path / "Łukasz' course"
     folder.mkdir()
     for name in ("pyproject.toml", "constraints.txt"):
@@ -60,9 +59,16 @@ def folder(tmp_path, monkeypatch, request):
     monkeypatch.setattr(course, "HERE", folder)
     monkeypatch.setattr(course, "VENV", folder / ".venv")
     monkeypatch.setattr(course, "WHEELS", folder / "wheels")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        request.addfinalizer(partial(signal.signal, number, signal.getsignal(number)))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """Put back what `call` did to the signals of this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
