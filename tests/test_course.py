@@ -134,9 +134,11 @@ def test_lab_opens_the_first_lesson_on_loopback_and_keeps_its_token(started):
     assert not re.search("token|password|allow", " ".join(command))
 
 
-def test_tests_share_the_cores_with_one_thread_each(started):
-    course.main(["test"])
-    assert started[0][1] == {"OMP_NUM_THREADS": "1"}
+def test_tests_share_the_cores_with_one_thread_each_and_quick_leaves_out_what_is_slow(started):
+    course.main(["test", "--quick", "-x"])
+    ((command, variables),) = started
+    assert command[-5:] == ["-m", "not slow", "tests", "ntk_helpers", "-x"]
+    assert variables == {"OMP_NUM_THREADS": "1"}
 
 
 def test_bench_runs_all_scripts_or_those_that_are_named(folder, started):
