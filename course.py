@@ -168,13 +168,17 @@ def install(python, packages):
         require_space(least=0.1)
     unfinished.unlink()
     if code:
-        version = sys.version.split()[0]
+        here = f"for Python {sys.version.split()[0]} on this machine"
+        reason = (
+            "Warnings about connections mean that there is no network: check it, and HTTPS_PROXY "
+            "if there is a proxy; a proxy's certificate, if pip does not know it, is named in "
+            f"PIP_CERT. Without such warnings, a pinned package has no build {here}."
+        )
+        if WHEELS.is_dir():
+            reason = f"The folder wheels/ lacks a package {here}: it was packed for another."
         sys.exit(
-            "pip could not install the course: its last lines, above, say why. If they tell of a "
-            "connection, check the network, and HTTPS_PROXY behind a proxy; of a certificate, "
-            "name the proxy's in PIP_CERT; of no matching distribution, there is none, in wheels/ "
-            f"if it is there, for Python {version} on this machine. Then run this command again; "
-            "what was downloaded is kept."
+            f"pip could not install the course; its words are above. {reason} "
+            "Run this command again then: what was downloaded is kept."
         )
     # A script or a notebook anywhere can import the package by this link. It is relative, so that
     # the folder can move and have any name: Python 3.11 on Windows knows no UTF-8 in such a file.
