@@ -12,6 +12,7 @@ says how to take a CPU build.
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -45,7 +46,8 @@ def colab(session: nox.Session) -> None:
     before = session.run("python", "-m", "pip", "freeze", silent=True)
     for path in sorted(Path("notebooks").rglob("[0-9]*.ipynb")):
         if path.name.startswith(tuple(session.posargs or [""])):
-            session.run("python", "-c", ALONE, str(path), session.create_tmp())
+            with tempfile.TemporaryDirectory() as empty:
+                session.run("python", "-c", ALONE, str(path), empty)
     if session.run("python", "-m", "pip", "freeze", silent=True) != before:
         session.error("a notebook has changed the version of a package")
 
