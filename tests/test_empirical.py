@@ -1,11 +1,8 @@
 """The empirical kernel: every method against a double loop, its laws, its memory, its refusals."""
 
-import os
 import subprocess
 import sys
 import textwrap
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -15,7 +12,6 @@ from torch.nn.functional import gelu, linear
 
 import ntk_helpers as ntk
 from ntk_helpers.kernels import _jacobian as jacobians
-from ntk_helpers.kernels import empirical as engine
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 
@@ -353,8 +349,6 @@ def test_what_vmap_cannot_do_or_gets_wrong_is_done_in_a_loop(name, method):
     assert_same(ntk.empirical_ntk(model, x1, x2, method=method), kernel_by_loop(model, x1, x2))
 
 
-
-
 def test_parameters_and_outputs_of_two_dtypes_are_no_obstacle_to_vmap(monkeypatch):
     made, passes = [], jacobians._backward
     monkeypatch.setattr(jacobians, "_backward", lambda *a: made.append(a) or passes(*a))
@@ -466,10 +460,6 @@ def test_each_layer_has_the_kernel_of_its_own_parameters():
     model.requires_grad_(False)
     model.scale.requires_grad_(True)
     assert_same(parts["Twice"], kernel_by_loop(model, x1, x2))
-
-
-
-
 
 
 # --- what it leaves behind ------------------------------------------------------------------------
@@ -690,8 +680,6 @@ def test_a_compiled_model_has_the_kernel_of_the_model():
     assert own.keys() == {"Gain"}
 
 
-
-
 FORKED = """
 import os, threading, torch, ntk_helpers as ntk
 from ntk_helpers.kernels._jacobian import plain_attention
@@ -709,10 +697,6 @@ if child == 0:
 print(os.waitpid(child, 0)[1])
 done.set()
 """
-
-
-
-
 
 
 @pytest.mark.parametrize("name", ["mlp", "squeeze"])
