@@ -1,7 +1,7 @@
 """Refuse bad input with a message that says what was expected, what was got and how to mend it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 
 import torch
@@ -73,10 +73,15 @@ def require_tensor(
     `ndim` lists the numbers of axes allowed; `integers` allows, say, indices of an embedding.
     """
     if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{name} must be a torch.Tensor; got {type(value).__name__}. "
-            f"torch.as_tensor({name}, dtype=torch.get_default_dtype()) makes one."
-        )
+        advice = f"torch.as_tensor({name}, dtype=torch.get_default_dtype()) makes one."
+        if isinstance(value, Mapping):
+            advice = (
+                "It is a dict: pass one tensor of it, such as input_ids, to a module around your "
+                "model that makes or holds the others."
+            )
+        elif hasattr(value, "_fields"):
+            advice = "Pass one of its fields: " + ", ".join(f".{key}" for key in value._fields)
+        raise TypeError(f"{name} must be a torch.Tensor; got {type(value).__name__}. {advice}")
     if value.layout is not torch.strided:
         raise TypeError(
             f"{name} must be a dense tensor; got {value.layout}. {name}.to_dense() makes one."
@@ -150,6 +155,10 @@ def trainable_parameters(model: object) -> dict[str, nn.Parameter]:
         raise TypeError(
             f"model must be a torch.nn.Module; got {type(model).__name__}. "
             f"ntk.MLP(...) makes one, or wrap your function in a class derived from nn.Module."
+        )
+    if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
+        raise TypeError(
+            "model has a part made by torch.jit.script: give the module it was made of."
         )
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:

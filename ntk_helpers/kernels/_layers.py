@@ -26,6 +26,7 @@ from ntk_helpers.kernels._jacobian import (
     jacobian_by_loop,
     plain_gradients,
     real,
+    require_same_alone,
 )
 
 REST = "(rest)"  # stands in a group for the parameters that no layer takes
@@ -75,7 +76,7 @@ class Layers:
         self.layers = {
             name: self._layer(*self.modules[name], seen[0], self.refuted[name])
             for name, seen in calls.items()
-            if len(seen) == 1 and seen[0] and self.refuted[name] < 2
+            if len(seen) == 1 and seen[0] and len(seen[0].h) == 2 and self.refuted[name] < 2
         }
         self.rest = self._not_in_layers()
         if self.rest:  # vmap runs the whole model anyhow: one run more for each module costs more
@@ -135,8 +136,9 @@ class Layers:
         layers = {name: self.layers[name] for name in group if name != REST}
         modules = {name: layer.module for name, layer in layers.items()}
         with recording(modules) as calls:
-            f = evaluate_rows(self.model, x, look=look)
+            f = evaluate_rows(self.model, x)
         if look:
+            require_same_alone(self.model, x, f)
             gradients = self._look(f, len(x), layers, REST in group)
         for factor in self._of_layers(layers, calls, f, len(x)) if layers else ():
             if look:
@@ -158,10 +160,10 @@ class Layers:
         parameters = {n: p for n, p in self.parameters.items() if n in names or n in self.rest}
         gradients = plain_gradients(f, parameters, n)
         used = {name for name, gradient in gradients.found.items() if gradient is not None}
-        unused = self.rest.keys() - used - self.used
+        self.used |= used
+        unused = self.rest.keys() - self.used
         if unused or self.unused & used:
             self._require_unused_in_training(unused)
-            self.used |= self.unused & used
             self.unused = (self.unused | unused) - used
             self.take_apart()
             raise RefutedError
@@ -175,7 +177,7 @@ class Layers:
             module.training = True
         try:
             with torch.enable_grad(), torch.random.fork_rng(), suppress(Exception):
-                f = evaluate(self.model, torch.cat([self.point, self.point]))
+                f = resting and evaluate(self.model, torch.cat([self.point, self.point]))
                 gradients = torch.autograd.grad(f.sum(), parameters, allow_unused=True)
         finally:
             for module in resting:
