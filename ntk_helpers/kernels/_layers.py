@@ -142,8 +142,8 @@ class Layers:
             gradients = self._look(f, len(x), layers, REST in group)
         for factor in self._of_layers(layers, calls, f, len(x)) if layers else ():
             if look:
-                rows = len(self.parameters[factor.names[0]])
-                for name, found in factor.gradients(gradients.weights, rows).items():
+                shape = self.parameters[factor.names[0]].shape
+                for name, found in factor.gradients(gradients.weights, shape).items():
                     if not gradients.agree(name, found):
                         self._refute(name)
             yield factor
@@ -159,12 +159,11 @@ class Layers:
         names = {name for layer in layers.values() for name in layer.names.values()} | self.unused
         parameters = {n: p for n, p in self.parameters.items() if n in names or n in self.rest}
         gradients = plain_gradients(f, parameters, n)
-        used = {name for name, gradient in gradients.found.items() if gradient is not None}
-        self.used |= used
-        unused = self.rest.keys() - self.used
-        if unused or self.unused & used:
-            self._require_unused_in_training(unused)
-            self.unused = (self.unused | unused) - used
+        self.used |= {name for name, gradient in gradients.found.items() if gradient is not None}
+        unused = gradients.found.keys() - self.used
+        if unused != self.unused:
+            self._require_unused_in_training(unused - self.unused)
+            self.unused = unused
             self.take_apart()
             raise RefutedError
         return gradients
