@@ -13,8 +13,8 @@ from ntk_helpers import _checks, _dice
 from ntk_helpers.kernels._jacobian import run
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.theory.dynamics import KernelDynamics
-from ntk_helpers.theory.linearize import forward_mode
-from ntk_helpers.training import descent as training
+from ntk_helpers.theory.linearize import differentiating
+from ntk_helpers.training.descent import gradient_descent
 
 
 def kernel_drift(k_now: Tensor, k_start: Tensor) -> float:
@@ -142,25 +142,20 @@ def lazy_regime(
         steps: Make the run with a copy of the model, and measure drift and prediction error.
 
     Returns:
-        The verdict.
+        The measured numbers, and a verdict from them.
 
     Raises:
-        TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, a value is out of range, the kernel is zero, or
-            forward mode cannot run the model.
+        ValueError: If the kernel is zero, or torch cannot differentiate the model twice.
     """
-    parameters = _checks.trainable_parameters(model)
-    _checks.require_rowwise(model)
-    _checks.require_tensor("x", x)
+    _checks.require_points(model, x=x)
     _checks.require_tensor("y", y, ndim=(1, 2))
     _checks.require_same_length(x=x, y=y)
-    _checks.require_matching(model, x=x, y=y)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_choice("loss", loss, ["mean", "sum"])
     if steps is not None:
         _checks.require_integer("steps", steps, at_least=0)
-    fit = training._as_shape_of(y)
-    start = {name: p.detach() for name, p in parameters.items()}
+    model, fitted, trained = (_copied(model) for _ in range(3))
+    start = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     theta = torch.cat([p.reshape(-1) for p in start.values()])
 
     def named(flat):
@@ -168,7 +163,7 @@ def lazy_regime(
         return {n: part.view(p.shape) for (n, p), part in zip(start.items(), parts, strict=True)}
 
     def f(flat):
-        return fit(run(model, x, named(flat))).reshape(-1)
+        return _checks.fit_to(run(model, x, named(flat)), y).reshape(-1)
 
     kernel = empirical_ntk(model, x)
     if not kernel.any():
@@ -179,15 +174,14 @@ def lazy_regime(
     f0 = f(theta).detach()
     dynamics = KernelDynamics(kernel, y, f0.view(y.shape), loss=loss)
     r = f0 - y.reshape(-1)
-    pull_back = vjp(f, theta)[1]
-    u = nn.functional.normalize(pull_back(r)[0], dim=0)
-    with forward_mode():
+    with differentiating():
+        pull_back = vjp(f, theta)[1]
+        u = nn.functional.normalize(pull_back(r)[0], dim=0)
         gain = jvp(f, (theta,), (u,))[1].square().sum()
         bend, along = _curvature(f, theta), _second(f, theta, u, u).norm()
     values, vectors = dynamics.eigenvalues, dynamics.eigenvectors
     solved = vectors @ torch.where(values > 0, vectors.T @ r / values, 0.0)
     end = theta - pull_back(solved)[0]
-    fitted = copy.deepcopy(model)
     fitted.load_state_dict(named(end), strict=False)
     missed = f(end).detach().view(y.shape) - dynamics.train(math.inf)
     there = bool(missed.isfinite().all())
@@ -202,10 +196,9 @@ def lazy_regime(
     if steps is None:
         return LazyRegime(**numbers)
     options = {"learning_rate": learning_rate, "steps": steps, "loss": loss, "progress": False}
-    trained = copy.deepcopy(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        history = training.gradient_descent(trained, x, y, **options)
+        history = gradient_descent(trained, x, y, **options)
     if history.diverged:
         return LazyRegime(**numbers, drift=math.inf, prediction_error=math.inf)
     missed = history.outputs[-1] - dynamics.train_steps(steps, learning_rate)
@@ -214,6 +207,18 @@ def lazy_regime(
         drift=kernel_drift(empirical_ntk(trained, x), kernel),
         prediction_error=_share(missed.norm(), r.norm()),
     )
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Return a copy of `model`, or say what cannot be copied."""
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model cannot be copied, since it keeps a tensor that autograd computed, as the old "
+            f"torch.nn.utils.spectral_norm does ({error}). Compute it in forward, or use "
+            f"torch.nn.utils.parametrizations."
+        ) from error
 
 
 def _share(part: Tensor, whole: Tensor) -> float:
