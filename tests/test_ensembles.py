@@ -11,7 +11,7 @@ from reference import Attentive
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers.networks import ACTIVATIONS
+from ntk_helpers.activations import ACTIVATIONS
 from ntk_helpers.training import _mlp_batch as batched
 
 QUIET = {"progress": False}

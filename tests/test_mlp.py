@@ -6,9 +6,9 @@ from reference import kernel_by_loop
 from torch import nn
 
 import ntk_helpers as ntk
+from ntk_helpers.activations import ACTIVATIONS
 from ntk_helpers.kernels._mlp import is_as_made
 
-ACTIVATIONS = ["erf", "relu", "tanh", "gelu", "sin", "linear"]
 OUTPUTS = ["full", "diagonal", "trace"]
 
 

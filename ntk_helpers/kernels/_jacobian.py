@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ntk_helpers import _checks, _dice
+from ntk_helpers import _dice
+from ntk_helpers.kernels import _outputs
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def run(module: nn.Module, x: Tensor, tensors: dict[str, Tensor] | None = None) 
 def evaluate(model: nn.Module, x: Tensor, tensors: dict[str, Tensor] | None = None) -> Tensor:
     """Return f(x) as (n, k), after a look at it."""
     f = run(model, x, tensors)
-    _checks.require_outputs(f, len(x))
+    _outputs.require_outputs(f, len(x))
     return f.reshape(len(x), -1)
 
 
@@ -80,14 +81,14 @@ def evaluate_rows(model: nn.Module, x: Tensor) -> Tensor:
     before = torch.get_rng_state()
     with torch.enable_grad():
         f = evaluate(model, x if len(x) > 1 else torch.cat([x, x]))
-    _checks.require_no_chance(before)
+    _outputs.require_no_chance(before)
     return f
 
 
 def require_same_alone(model: nn.Module, x: Tensor, f: Tensor) -> None:
     """Raise ValueError if the first or the last of the points `x` has another output alone."""
     for i in {0, len(x) - 1}:
-        _checks.require_same_row(evaluate(model, torch.stack([x[i], x[i]]))[:1], f[i : i + 1])
+        _outputs.require_same_row(evaluate(model, torch.stack([x[i], x[i]]))[:1], f[i : i + 1])
 
 
 class Gradients(NamedTuple):

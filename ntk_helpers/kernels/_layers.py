@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from ntk_helpers import _checks
+from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._factors import (
     WORKING_SET,
     Call,
@@ -71,7 +71,7 @@ class Layers:
         modules = {name: module for name, (module, _) in self.modules.items()}
         with recording(modules) as calls, saved_tensors_hooks(weigh, lambda tensor: tensor):
             f = evaluate(self.model, torch.cat([self.point, self.point]))
-        _checks.require_attached(f)
+        _outputs.require_attached(f)
         self.value, self.saved = f.detach()[:1], max(1, sum(saved.values()) // 2)
         self.layers = {
             name: self._layer(*self.modules[name], seen[0], self.refuted[name])

@@ -11,7 +11,7 @@ from ntk_helpers._progress import tqdm
 from ntk_helpers.kernels._factors import WORKING_SET
 from ntk_helpers.kernels._jacobian import plain_torch, push_forward
 from ntk_helpers.kernels._layers import Layers, RefutedError
-from ntk_helpers.kernels._mlp import WrittenOut, is_as_made
+from ntk_helpers.kernels._mlp import WrittenOut
 from ntk_helpers.kernels._tiles import Rows, add_product, in_rows, mirror, tiles
 
 
@@ -128,7 +128,8 @@ class Work:
         self.symmetric, self.outputs, self.chunk_size = x2 is None, outputs, chunk_size
         self.x1, self.x2 = x1.clone(), (x1 if x2 is None else x2).clone()
         self.layers = list(dict.fromkeys(name.rpartition(".")[0] for name in self.parameters))
-        if is_as_made(self.model) and method in {"auto", "layerwise"} and x1.ndim == 2:
+        layerwise = method in {"auto", "layerwise"}
+        if layerwise and all(WrittenOut.takes(self.model, x) for x in (self.x1, self.x2)):
             self.parts = WrittenOut(self.model, self.x1)
         else:
             self.parts = Layers(self.model, self.parameters, self.x1, outputs, method)

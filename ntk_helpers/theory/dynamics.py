@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ntk_helpers import _checks
-from ntk_helpers.training import _record as _records
+from ntk_helpers.theory import _inputs
 
 
 class KernelDynamics:
@@ -48,11 +48,6 @@ class KernelDynamics:
             y: (n,) or (n, k) targets.
             f0: Outputs at t = 0 on the training points, shaped as y; None is zero.
             loss: "mean" or "sum".
-
-        Raises:
-            TypeError: If an argument is of the wrong type, or dtypes differ or are half precision.
-            ValueError: If shapes or devices do not fit, or k_train is not symmetric or has an
-                eigenvalue below −1e-4 λ_max.
         """
         _checks.require_tensor("k_train", k_train, ndim=(2, 4))
         _checks.require_tensor("y", y, ndim=(1, 2))
@@ -71,11 +66,11 @@ class KernelDynamics:
                 f"k_train must have shape {wanted} for y of shape {tuple(y.shape)}; got {got}. "
                 f"One row and one column for each training point."
             )
-        _checks.require_shape("f0", f0, y.shape)
+        _inputs.require_shape("f0", f0, y.shape)
         self._scale = 1 / n if loss == "mean" else 1.0
         self._f0 = f0.detach()
         kernel = self._square(k_train.detach())
-        _checks.require_symmetric("k_train", kernel)
+        _inputs.require_symmetric("k_train", kernel)
         raw, self.eigenvectors = torch.linalg.eigh(0.5 * kernel + 0.5 * kernel.T)
         low, high = float(raw[0]), float(raw[-1])
         if not math.isfinite(high):
@@ -100,9 +95,6 @@ class KernelDynamics:
 
         Returns:
             f_t(X), shaped as y, or (T, …).
-
-        Raises:
-            ValueError: If a time is negative or NaN.
         """
         return self._train(self._flow(t)[0])
 
@@ -116,10 +108,6 @@ class KernelDynamics:
 
         Returns:
             f_t(x), (m,) or (m, k), or (T, …).
-
-        Raises:
-            TypeError: If an argument is of the wrong type, or dtypes differ.
-            ValueError: If a time is negative or NaN, or shapes or devices do not fit.
         """
         return self._test(self._flow(t)[1], k_test_train, f0_test)
 
@@ -132,10 +120,6 @@ class KernelDynamics:
 
         Returns:
             f_k(X), shaped as y, or (T, …).
-
-        Raises:
-            TypeError: If the rate is not a number.
-            ValueError: If k is not whole or negative, or the rate is not positive.
         """
         return self._train(self._descent(k, learning_rate)[0])
 
@@ -153,9 +137,6 @@ class KernelDynamics:
 
         Returns:
             (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.
-
-        Raises:
-            ValueError: If a time is negative or NaN.
         """
         left = (self._flow(t)[0] - 1) * self._amplitudes
         shape = (len(self.eigenvalues),) if self._coupled else self._f0.shape
@@ -175,7 +156,7 @@ class KernelDynamics:
 
     def _flow(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """Return 1 − e^{−cλt} and (1 − e^{−cλt})/λ, (n, 1) or (T, n, 1)."""
-        t = _records.grid("t", t, like=self._f0)
+        t = _inputs.grid("t", t, like=self._f0)
         rate = self._scale * self.eigenvalues[:, None]
         done = torch.where(rate > 0, -torch.expm1(-rate * t), 0.0)
         return done, self._divided(done, t)
@@ -183,7 +164,7 @@ class KernelDynamics:
     def _descent(self, k: int | Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
         """Return 1 − (1 − ηcλ)ᵏ and the same over λ, (n, 1) or (T, n, 1)."""
         _checks.require_number("learning_rate", learning_rate, positive=True)
-        k = _records.grid("k", k, like=self._f0)
+        k = _inputs.grid("k", k, like=self._f0)
         if not torch.equal(k, k.round()) or k.isinf().any():
             raise ValueError(f"k must hold whole, finite numbers; got {k.flatten().tolist()[:5]}.")
         a = learning_rate * self._scale * self.eigenvalues[:, None]
@@ -215,7 +196,7 @@ class KernelDynamics:
             return change
         _checks.require_tensor("f0_test", f0_test)
         _checks.require_same_place(k_test_train=k_test_train, f0_test=f0_test)
-        _checks.require_shape("f0_test", f0_test, shape)
+        _inputs.require_shape("f0_test", f0_test, shape)
         return f0_test.detach() + change
 
     def _mixed(self, vectors: Tensor, factors: Tensor) -> Tensor:

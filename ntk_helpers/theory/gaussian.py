@@ -74,10 +74,6 @@ def wide_ensemble(
 
     Returns:
         Mean and covariance at the test points.
-
-    Raises:
-        TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, or a value is out of range.
     """
     _checks.require_tensor("x", x, ndim=(2,))
     _checks.require_tensor("x_test", x_test, ndim=(2,))

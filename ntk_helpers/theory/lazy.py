@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp
 
 from ntk_helpers import _checks, _dice
+from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._jacobian import run
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.theory.dynamics import KernelDynamics
@@ -26,17 +27,13 @@ def kernel_drift(k_now: Tensor, k_start: Tensor) -> float:
 
     Returns:
         A number ≥ 0.
-
-    Raises:
-        TypeError: If an argument is not a floating-point tensor, or dtypes differ.
-        ValueError: If shapes or devices differ, or k_start is zero.
     """
     _checks.require_tensor("k_now", k_now)
     _checks.require_tensor("k_start", k_start)
     _checks.require_same_place(k_start=k_start, k_now=k_now)
     if k_now.shape != k_start.shape or not k_start.any():
         raise ValueError(
-            f"kernel_drift compares two kernels of one shape, the first not all zero; got "
+            f"k_now and k_start must be kernels of one shape, k_start not all zero; got "
             f"{tuple(k_now.shape)} and {tuple(k_start.shape)}."
         )
     return float((k_now - k_start).norm() / k_start.norm())
@@ -163,7 +160,7 @@ def lazy_regime(
         return {n: part.view(p.shape) for (n, p), part in zip(start.items(), parts, strict=True)}
 
     def f(flat):
-        return _checks.fit_to(run(model, x, named(flat)), y).reshape(-1)
+        return _outputs.fit_to(run(model, x, named(flat)), y).reshape(-1)
 
     kernel = empirical_ntk(model, x)
     if not kernel.any():
@@ -215,7 +212,7 @@ def _copied(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except RuntimeError as error:
         raise ValueError(
-            f"the model cannot be copied, since it keeps a tensor that autograd computed, as the old "
+            f"the model cannot be copied: it keeps a tensor that autograd computed, as the old "
             f"torch.nn.utils.spectral_norm does ({error}). Compute it in forward, or use "
             f"torch.nn.utils.parametrizations."
         ) from error

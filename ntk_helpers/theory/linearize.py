@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from ntk_helpers import _checks
+from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._jacobian import plain_torch, run
 
 
@@ -96,10 +97,10 @@ def linearize(model: nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]
         before = torch.get_rng_state()
         with differentiating():
             value, change = push_forward(f, start, moved)
-            _checks.require_rows(value, len(x))
+            _outputs.require_rows(value, len(x))
             if not seen:
-                _checks.require_no_chance(before)
-                _checks.require_same_row(f(start, torch.cat([x[:1], x[:1]])), value)
+                _outputs.require_no_chance(before)
+                _outputs.require_same_row(f(start, torch.cat([x[:1], x[:1]])), value)
                 seen.append(x.shape)
         return value + change
 

@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
+from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._jacobian import plain_torch, run
 from ntk_helpers.kernels._mlp import is_as_made
 from ntk_helpers.training._mlp_batch import MLPs
@@ -84,10 +85,10 @@ def train_ensemble(
     _require_alike(models, parameters)
     _checks.require_tensor("y", y, ndim=(1, 2))
     _checks.require_same_length(x=x, y=y)
-    if x_test is not None and x_test.shape[1:] != x.shape[1:]:
+    if x_test is not None and (x_test.shape[1:], x_test.dtype) != (x.shape[1:], x.dtype):
         raise ValueError(
             f"x_test must hold points like those of x; got shapes {tuple(x_test.shape)} and "
-            f"{tuple(x.shape)}. A single point is x_test[None]."
+            f"{tuple(x.shape)} of {x_test.dtype} and {x.dtype}. A single point is x_test[None]."
         )
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_integer("steps", steps, at_least=0)
@@ -96,7 +97,7 @@ def train_ensemble(
     record = Recorder(steps, record_at)
     scale = 1 / len(x) if loss == "mean" else 1.0
     with torch.enable_grad():
-        _checks.require_attached(_checks.fit_to(run(models[0], x), y))
+        _outputs.require_attached(_outputs.fit_to(run(models[0], x), y))
 
     tensors = [_tensors(model) for model in models]
     state = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}
