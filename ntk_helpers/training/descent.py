@@ -145,7 +145,8 @@ def largest_eigenvalue(model: nn.Module, theta: dict[str, Tensor], x: Tensor) ->
     draw = torch.randn(outputs.shape, generator=_dice.generator(0), device="cpu")
     u = draw.to(outputs)
     for _ in range(50):
+        u = u / u.abs().max()  # so that the squares in the norm do not overflow
         gradients = torch.autograd.grad(outputs, theta.values(), u / u.norm(), **options)
         product = sum((a * b).sum() for a, b in zip(pulled_back, gradients, strict=True))
         (u,) = torch.autograd.grad(product, v, **options)
-    return u.norm().item()
+    return u.double().norm().item()
