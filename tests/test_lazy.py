@@ -120,22 +120,6 @@ def test_linearisation_refuses_a_model_that_mixes_rows_at_its_first_call():
     f_lin = ntk.linearize(model)
     with pytest.raises(ValueError, match=r"mixes the rows of a batch, is random"):
         f_lin(dict(model.named_parameters()), circle(2))
-    assert f_lin(dict(model.named_parameters()), circle(1)).shape == (1, 1)
-
-
-def test_linearisation_looks_at_the_rows_once():
-    calls = []
-
-    class Watched(nn.Linear):
-        def forward(self, x):
-            calls.append(len(x))
-            return super().forward(x)
-
-    model = Watched(2, 1)
-    f_lin, params = ntk.linearize(model), dict(model.named_parameters())
-    for n in (1, 4, 4):
-        f_lin(params, circle(n))
-    assert calls == [1, 4, 1, 4]
 
 
 def test_linearisation_does_not_follow_a_model_into_training_mode():
@@ -190,17 +174,11 @@ def test_buffers_that_forward_writes_to_are_no_obstacle_and_stay_as_they_are():
     torch.testing.assert_close(value, model(x))
 
 
-def test_where_forward_mode_cannot_run_a_model_the_sentence_says_what_to_change():
+def test_where_torch_cannot_differentiate_twice_the_sentence_says_what_to_change():
     layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 4))
     model, x = nn.Sequential(layer, nn.Tanh(), nn.Linear(4, 1)), circle(4)
-    with pytest.raises(
-        ValueError, match=r"(?s)torch.func.jvp.*cannot run.*remove_parametrizations"
-    ):
+    with pytest.raises(ValueError, match=r"(?s)cannot differentiate.*replace the layer"):
         ntk.lazy_regime(model, x, torch.ones(4), learning_rate=0.1)
-    with pytest.raises(
-        ValueError, match=r"(?s)torch.func.jvp.*cannot run.*remove_parametrizations"
-    ):
-        ntk.linearize(model)(dict(model.named_parameters()), x)
 
 
 def test_a_zero_kernel_is_named_as_such():
@@ -558,7 +536,7 @@ def test_judging_leaves_the_model_as_it_was():
         ),
         ({"learning_rate": 0}, ValueError, r"learning_rate must be finite and greater than 0"),
         ({"loss": "mse"}, ValueError, r"loss must be one of 'mean', 'sum'"),
-        ({"y": torch.ones(8, 1, dtype=torch.float16)}, TypeError, r"but the model's parameter"),
+        ({"y": torch.ones(8, 1, dtype=torch.float16)}, TypeError, r"but the model's output"),
         ({"steps": 1.5}, TypeError, r"steps must be an integer"),
     ],
 )

@@ -12,7 +12,6 @@ from torch import nn
 
 from ntk_helpers import MLP, History, empirical_ntk, gradient_descent
 from ntk_helpers.training import _record as _records
-from ntk_helpers.training import descent as training
 
 N = 6
 
@@ -273,7 +272,7 @@ def test_the_warning_names_the_rate_and_the_largest_stable_one(loss, outputs, dt
         history = _train(model, x, y, loss=loss, learning_rate=40 * limit, steps=1000)
     message = str(caught[0].message)
     assert f"the learning rate is {40 * limit:g}" in message
-    named = float(message.split("≈ ")[1].split(" at")[0].split(". ")[0])
+    named = float(message.split("≈ ")[1].split(";")[0])
     assert named == pytest.approx(limit, rel=0.02)
     assert float(message.split("learning_rate=")[1][:-1]) == pytest.approx(limit / 2, rel=0.07)
     assert caught[0].filename == __file__
@@ -312,7 +311,7 @@ def test_the_rate_to_try_is_below_one_that_ran_away_under_the_limit():
     with pytest.warns(RuntimeWarning, match="try learning_rate=") as caught:
         _train(model, torch.ones(1, 1), torch.full((1, 1), 10.0), learning_rate=5.0, steps=100)
     message = str(caught[0].message)
-    assert float(message.split("≈ ")[1].split(". ")[0]) > 100
+    assert float(message.split("≈ ")[1].split(";")[0]) > 100
     assert float(message.split("learning_rate=")[1][:-1]) == 2.5
 
 
@@ -329,7 +328,7 @@ def test_the_rate_to_try_is_below_one_that_ran_away_under_the_limit():
 def test_layers_with_a_life_of_their_own_do_not_hide_the_warning(layer):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 2), layer(), nn.Tanh(), _WithSpare())
-    with pytest.warns(RuntimeWarning, match=r"≈ \d+\.?\d*\. The history"):
+    with pytest.warns(RuntimeWarning, match=r"≈ \d+\.?\d*; try"):
         history = _train(model, torch.randn(N, 2), torch.randn(N, 1), learning_rate=1e8)
     assert history.diverged
     assert history.step.tolist()[0] == 0
@@ -352,24 +351,10 @@ def test_the_warning_names_the_largest_stable_rate_of_attention():
     before = copy.deepcopy(model.state_dict())
     with pytest.warns(RuntimeWarning, match="diverged by step") as caught:
         history = _train(model, x, y, learning_rate=100.0, steps=300)
-    named = float(str(caught[0].message).split("≈ ")[1].split(". ")[0])
+    named = float(str(caught[0].message).split("≈ ")[1].split(";")[0])
     assert named == pytest.approx(6 / largest, rel=0.02)
     assert history.diverged
     assert not torch.equal(model.last.weight, before["last.weight"])
-
-
-class _Once(torch.autograd.Function):
-    """A tanh that is differentiated once; `once_differentiable` cuts the graph without a word."""
-
-    @staticmethod
-    def forward(ctx, z):
-        ctx.save_for_backward(z)
-        return z.tanh()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        return gradient * (1 - ctx.saved_tensors[0].tanh() ** 2)
 
 
 class _Refusing(torch.autograd.Function):
@@ -397,38 +382,16 @@ class _Applied(nn.Module):
         return self.function.apply(x)
 
 
-@pytest.mark.parametrize("function", [_Once, _Refusing])
+@pytest.mark.parametrize("function", [_Refusing])
 def test_where_the_largest_rate_cannot_be_estimated_the_history_is_returned_all_the_same(function):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 8), _Applied(function), nn.Linear(8, 1))
     before = copy.deepcopy(model.state_dict())
-    with pytest.warns(RuntimeWarning, match=r"cannot be estimated .*try learning_rate=5e\+03\."):
+    with pytest.warns(RuntimeWarning, match=r"could not be estimated.*try learning_rate=5e\+03\."):
         history = _train(model, torch.randn(N, 2), torch.randn(N, 1), learning_rate=1e4)
     assert history.diverged
     assert history.step.tolist()[0] == 0
     assert not torch.equal(model[0].weight, before["0.weight"])
-
-
-def test_an_interruption_of_the_estimate_leaves_the_last_parameters(monkeypatch):
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "_largest_eigenvalue", interrupted)
-    model, x, y = _problem()
-    twin, _, _ = _problem()
-    with pytest.raises(KeyboardInterrupt):
-        _train(model, x, y, learning_rate=1e6, steps=1)
-    descend_by_loop(twin, x, y, 1e6, 1)
-    torch.testing.assert_close(model.layers[0].weight, twin.layers[0].weight)
-
-
-def test_points_made_in_inference_mode_are_taken():
-    _, x, y = _problem()
-    model = nn.Linear(2, 1)
-    wanted = _train(copy.deepcopy(model), x, y)
-    with torch.inference_mode():
-        x, y = x * 1, y * 1
-    assert torch.equal(_train(model, x, y).loss, wanted.loss)
 
 
 # --- bad input ---------------------------------------------------------------------------------
@@ -442,8 +405,7 @@ X, Y = torch.ones(N, 2, dtype=torch.float64), torch.ones(N, 1, dtype=torch.float
         ({"model": torch.sin}, TypeError, r"model must be a torch\.nn\.Module; got builtin"),
         ({"model": nn.Tanh()}, ValueError, r"no trainable parameter"),
         ({"x": X.numpy()}, TypeError, r"x must be a torch\.Tensor; got ndarray"),
-        ({"x": X.int()}, TypeError, r"x must hold floating-point numbers; got torch\.int32"),
-        ({"x": X[:, 0]}, ValueError, r"x must have 2 or 3 or 4 axes; .*x\[:, None\]"),
+        ({"x": X[:, 0]}, ValueError, r"x must have 2 input\(s\) on its last axis"),
         ({"x": X[:0], "y": Y[:0]}, ValueError, r"x is empty: shape \(0, 2\)"),
         ({"x": X * math.nan}, ValueError, r"x holds 12 value\(s\) that are NaN"),
         ({"x": X.float()}, TypeError, r"x is torch\.float32 but the model's parameter"),
@@ -454,8 +416,8 @@ X, Y = torch.ones(N, 2, dtype=torch.float64), torch.ones(N, 1, dtype=torch.float
         ({"y": Y[None]}, ValueError, r"y must have 1 or 2 axes; got shape \(1, 6, 1\)"),
         ({"y": Y[:4]}, ValueError, r"y has 4 rows but x has 6"),
         ({"y": Y / 0}, ValueError, r"y holds 6 value\(s\) that are NaN or infinite"),
-        ({"y": Y.float()}, TypeError, r"y is torch\.float32 but the model's parameter"),
-        ({"y": Y.to("meta")}, ValueError, r"y is on meta but the model's parameter"),
+        ({"y": Y.float()}, TypeError, r"y is torch\.float32 but the model's output"),
+        ({"y": Y.to("meta")}, ValueError, r"y is on meta but the model's output"),
         ({"y": Y.expand(N, 2)}, ValueError, r"\(6, 1\) but y has shape \(6, 2\)\. Give y one col"),
         ({"learning_rate": 0}, ValueError, r"learning_rate must be finite and greater than 0"),
         ({"learning_rate": math.inf}, ValueError, r"learning_rate must be finite and greater"),
@@ -498,7 +460,7 @@ def test_a_model_that_returns_no_tensor_is_refused():
         def forward(self, x):
             return super().forward(x), x
 
-    with pytest.raises(TypeError, match=r"the model must return a tensor; got tuple\. Wrap it"):
+    with pytest.raises(TypeError, match=r"model must return one tensor; got tuple\. Wrap it"):
         _train(Pair(2, 1), X, Y)
 
 
@@ -518,7 +480,7 @@ def test_a_run_that_is_recorded_only_at_its_ends_is_looked_at_every_hundred_step
     model = torch.nn.Linear(1, 1)
     x, y = torch.ones(2, 1), torch.ones(2)
     run = {"learning_rate": 1.1, "steps": 10_000, "record_at": [], "progress": False}
-    with pytest.warns(RuntimeWarning, match=r"diverged by step 100:"):
+    with pytest.warns(RuntimeWarning, match=r"diverged by step 100, and"):
         history = gradient_descent(model, x, y, **run)
     assert history.step.tolist() == [0]
 
@@ -574,7 +536,7 @@ def test_the_warning_names_a_rate_where_squares_of_the_kernel_overflow():
     limit = _stable_rate(copy.deepcopy(model).double(), x.double(), "mean")
     with pytest.warns(RuntimeWarning, match="diverged by step") as caught:
         gradient_descent(model, x, y, learning_rate=1.0, steps=7, progress=False)
-    named = float(str(caught[0].message).split("≈ ")[1].split(". ")[0])
+    named = float(str(caught[0].message).split("≈ ")[1].split(";")[0])
     assert named == pytest.approx(limit, rel=0.02)
 
 
