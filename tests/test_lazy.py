@@ -10,7 +10,7 @@ from reference import Attentive, jacobian_by_loop
 from torch import nn
 
 import ntk_helpers as ntk
-from ntk_helpers.theory import lazy
+from ntk_helpers.theory import _curvature, lazy
 
 # torch's own, when forward mode is first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
@@ -208,7 +208,7 @@ def test_where_the_flow_stands_still_it_has_no_direction_and_bends_nothing():
 
 
 def test_what_is_not_a_number_is_told_as_such():
-    assert math.isnan(lazy._share(torch.tensor(math.nan), torch.tensor(1.0)))
+    assert math.isnan(_curvature.share(torch.tensor(math.nan), torch.tensor(1.0)))
 
 
 def test_drift_is_the_relative_frobenius_change():
@@ -271,7 +271,7 @@ def test_curvature_is_the_largest_second_derivative_found_by_brute_force():
             u = vectors[:, values.abs().argmax()]
             a = torch.einsum("p,ipq,q->i", u, hessians, u)
             best, a = max(best, float(a.norm())), a / a.norm()
-    assert 0.9 * best < lazy._curvature(f, theta) < best * (1 + 1e-9)
+    assert 0.9 * best < _curvature.curvature(f, theta) < best * (1 + 1e-9)
 
 
 def test_kappa_is_exact_for_one_product_of_two_weights():

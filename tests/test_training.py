@@ -11,7 +11,6 @@ from reference import Attentive, descend_by_loop, jacobian_by_loop
 from torch import nn
 
 from ntk_helpers import MLP, History, empirical_ntk, gradient_descent
-from ntk_helpers.training import _record as _records
 
 N = 6
 
@@ -541,30 +540,3 @@ def test_the_warning_names_a_rate_where_squares_of_the_kernel_overflow():
 
 
 # --- what is recorded --------------------------------------------------------------------------
-
-
-def test_the_marks_are_those_asked_for_with_the_first_and_the_last():
-    assert _records.marks([3, 10], 10) == {0, 3, 10}
-    assert _records.marks(torch.tensor([2]), 4) == {0, 2, 4}
-    assert _records.marks([], 4) == {0, 4}
-    assert _records.marks(range(0, 5, 2), 5) == {0, 2, 4, 5}
-
-
-def test_the_marks_of_ones_own_are_a_geometric_row():
-    assert _records.marks(None, 0) == {0}
-    assert _records.marks(None, 3) == {0, 1, 2, 3}
-    assert len(_records.marks(None, 10**18)) == 62
-    assert _records.marks(None, 10**4, about=4) == {0, 1, 10, 100, 1000, 10**4}
-
-
-def test_what_is_observed_is_a_copy_without_gradients():
-    model = nn.Linear(2, 1)
-    seen = _records.observer(lambda m: m.weight)(model)
-    before = seen.clone()
-    with torch.no_grad():
-        model.weight += 1
-    assert not seen.requires_grad
-    assert torch.equal(seen, before)
-    assert _records.observer(None)(model) is None
-    assert _records.observer(lambda m: 3)(model) == 3
-    assert not _records.observer(lambda m: m(torch.ones(1, 2)))(model).requires_grad

@@ -37,12 +37,10 @@ class RefutedError(Exception):
 
 
 class Layers:
-    """A model taken apart.
+    """A model taken apart: each module that is called once is taken for what its class says.
 
-    Every module that is called once is first taken for what its class says. What the look in
-    `factors` refutes is taken in the next plainer way: by differentiating the module alone; by
-    differentiating the model in the parameters of the module; and at last point by point, with a
-    backward pass for each output.
+    What the look in `factors` refutes is taken in the next plainer way: by differentiating the
+    module alone; by differentiating the model in its parameters; at last point by point.
     """
 
     def __init__(self, model: nn.Module, parameters: dict, x: Tensor, outputs: str, method: str):
@@ -108,10 +106,7 @@ class Layers:
         return Layer(module, names, kind, (t, p, q), gram=short and "weight" in names)
 
     def groups(self, n: int) -> Iterator[tuple[list[str], int]]:
-        """Yield names of layers whose factors fit in memory together, and the points of a block.
-
-        Half of the working set is for what autograd keeps of both sides, half for factors.
-        """
+        """Yield names of layers whose factors fit in half of the working set, and points a block."""
         k, size, half = self.value.shape[1], self.value.element_size(), WORKING_SET // 2
         most, group, held = max(1, min(n, half // (2 * self.saved))), [], 0
         needs = {name: size * layer.numbers(k) for name, layer in self.layers.items()}
@@ -151,11 +146,7 @@ class Layers:
             yield from self._of_rest(x, gradients if look else None)
 
     def _look(self, f: Tensor, n: int, layers: dict[str, Layer], rest: bool) -> Gradients:
-        """Return the plain gradients of the parameters of `layers` and of the rest.
-
-        Raises:
-            RefutedError: If a parameter is used, or is not, that was taken for the opposite.
-        """
+        """Return the plain gradients of the parameters of `layers` and of the rest."""
         names = {name for layer in layers.values() for name in layer.names.values()} | self.unused
         parameters = {n: p for n, p in self.parameters.items() if n in names or n in self.rest}
         gradients = plain_gradients(f, parameters, n)
@@ -184,9 +175,9 @@ class Layers:
         for name, gradient in zip(names, gradients, strict=False):
             if gradient is not None:
                 raise ValueError(
-                    f"the parameter {name!r} moves the outputs in training mode, but not in eval "
-                    f"mode: the model keeps a value that it computed from it. Clear what it keeps "
-                    f"(often model.train() does), or freeze the parameter: .requires_grad_(False)."
+                    f"the parameter {name!r} moves the outputs in training mode only: the model "
+                    f"keeps a value that it computed from it. Clear that (often model.train() "
+                    f"does), or freeze the parameter: .requires_grad_(False)."
                 )
 
     def _refute(self, name: str) -> None:

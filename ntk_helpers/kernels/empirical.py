@@ -109,12 +109,7 @@ def layer_ntks(
 
 
 class Work:
-    """What one kernel takes: a model taken apart, and blocks of points that fit in memory.
-
-    Attributes:
-        model: The model, without the cover of torch.compile.
-        layers: Names of the modules that hold trainable parameters.
-    """
+    """What one kernel takes: a model taken apart, and blocks of points that fit in memory."""
 
     def __init__(self, model, x1, x2, outputs: str, method: str, chunk_size: int | None):
         """Look at the arguments of `empirical_ntk`, and take the model apart."""

@@ -22,7 +22,10 @@ class KernelDynamics:
     is stable while η < 2 / (c λ_max). The part of Y − f_0(X) in the null space of K never decays.
 
     A kernel (n, n) acts on each output column alone. A kernel (n, n, k, k), as `empirical_ntk`
-    returns it, couples the outputs: it is solved as one square of n·k rows, point by point.
+    returns it, couples the outputs: it is solved as one square of n·k rows, point by point. The
+    trace is k times too large for k outputs: give outputs="trace" divided by k, or the full kernel.
+
+    Derived in notebooks/05_closed_form_mse.ipynb.
 
     Source: Lee et al. 2019, arXiv:1902.06720, section 2.2; Jacot, Gabriel, Hongler 2018,
     arXiv:1806.07572, section 5.
@@ -92,9 +95,6 @@ class KernelDynamics:
 
         Args:
             t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
-
-        Returns:
-            f_t(X), shaped as y, or (T, …).
         """
         return self._train(self._flow(t)[0])
 
@@ -132,11 +132,7 @@ class KernelDynamics:
     def modes(self, t: float | Tensor) -> Tensor:
         """Return the residual along each eigenvector, Vᵀ (f_t(X) − Y) = e^{−cΛt} Vᵀ (f_0(X) − Y).
 
-        Args:
-            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
-
-        Returns:
-            (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.
+        It is (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.
         """
         left = (self._flow(t)[0] - 1) * self._amplitudes
         shape = (len(self.eigenvalues),) if self._coupled else self._f0.shape
@@ -145,12 +141,7 @@ class KernelDynamics:
     def smoother(self, t: float | Tensor, k_test_train: Tensor) -> Tensor:
         """Return A(t) = K(x, X) K⁺ (I − e^{−cKt}): f_t(x) = f_0(x) + A(t) (Y − f_0(X)).
 
-        Args:
-            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
-            k_test_train: As in `test`.
-
-        Returns:
-            (m, n) or (m·k, n·k), or (T, …).
+        It is (m, n) or (m·k, n·k), or (T, …); arguments as in `test`.
         """
         return (self._towards(k_test_train) * self._flow(t)[1].mT) @ self.eigenvectors.T
 

@@ -1,6 +1,5 @@
 """Whether the theory of a constant kernel applies to a run: drift, and the lazy-regime number."""
 
-import copy
 import math
 import warnings
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp
 
-from ntk_helpers import _checks, _dice
+from ntk_helpers import _checks
 from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._jacobian import run
 from ntk_helpers.kernels.empirical import empirical_ntk
+from ntk_helpers.theory._curvature import copied, curvature, second_derivative, share
 from ntk_helpers.theory.dynamics import KernelDynamics
 from ntk_helpers.theory.linearize import differentiating
 from ntk_helpers.training.descent import gradient_descent
@@ -151,7 +151,7 @@ def lazy_regime(
     _checks.require_choice("loss", loss, ["mean", "sum"])
     if steps is not None:
         _checks.require_integer("steps", steps, at_least=0)
-    model, fitted, trained = (_copied(model) for _ in range(3))
+    model, fitted, trained = (copied(model) for _ in range(3))
     start = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     theta = torch.cat([p.reshape(-1) for p in start.values()])
 
@@ -175,7 +175,7 @@ def lazy_regime(
         pull_back = vjp(f, theta)[1]
         u = nn.functional.normalize(pull_back(r)[0], dim=0)
         gain = jvp(f, (theta,), (u,))[1].square().sum()
-        bend, along = _curvature(f, theta), _second(f, theta, u, u).norm()
+        bend, along = curvature(f, theta), second_derivative(f, theta, u, u).norm()
     values, vectors = dynamics.eigenvalues, dynamics.eigenvectors
     solved = vectors @ torch.where(values > 0, vectors.T @ r / values, 0.0)
     end = theta - pull_back(solved)[0]
@@ -184,11 +184,11 @@ def lazy_regime(
     there = bool(missed.isfinite().all())
     numbers = {
         "kappa": float(r.norm() * bend / dynamics.eigenvalues[-1]),
-        "kappa_along_flow": _share(r.norm() * along, gain),
+        "kappa_along_flow": share(r.norm() * along, gain),
         "learning_rate": float(learning_rate),
         "max_learning_rate": dynamics.max_learning_rate,
         "fitted_drift": kernel_drift(empirical_ntk(fitted, x), kernel) if there else math.inf,
-        "fitted_error": _share(missed.norm(), r.norm()) if there else math.inf,
+        "fitted_error": share(missed.norm(), r.norm()) if there else math.inf,
     }
     if steps is None:
         return LazyRegime(**numbers)
@@ -202,46 +202,5 @@ def lazy_regime(
     return LazyRegime(
         **numbers,
         drift=kernel_drift(empirical_ntk(trained, x), kernel),
-        prediction_error=_share(missed.norm(), r.norm()),
+        prediction_error=share(missed.norm(), r.norm()),
     )
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """Return a copy of `model`, or say what cannot be copied."""
-    try:
-        return copy.deepcopy(model)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the model cannot be copied: it keeps a tensor that autograd computed, as the old "
-            f"torch.nn.utils.spectral_norm does ({error}). Compute it in forward, or use "
-            f"torch.nn.utils.parametrizations."
-        ) from error
-
-
-def _share(part: Tensor, whole: Tensor) -> float:
-    """Return part / whole, and 0 for no part of nothing: where y is f_0, nothing moves."""
-    return 0.0 if part == 0 else float(part / whole)
-
-
-def _second(f, theta: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return the second derivative ∇²f[u, v], (n·k,)."""
-    return jvp(lambda at: jvp(f, (at,), (u,))[1], (theta,), (v,))[1]
-
-
-def _curvature(f, theta: Tensor, starts: int = 3, rounds: int = 20) -> float:
-    """Return max |a · ∇²f[u, v]| over unit vectors a (n·k,), u, v (P,), from below."""
-
-    def bent(a, v):
-        return jvp(lambda at: vjp(f, at)[1](a)[0], (theta,), (v,))[1]
-
-    generator = _dice.generator(0)
-    draw = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
-    best = 0.0
-    for _ in range(starts):
-        u, v = torch.randn(2, len(theta), **draw).to(theta)
-        for _ in range(rounds):
-            a = nn.functional.normalize(_second(f, theta, u, v), dim=0)
-            u = nn.functional.normalize(bent(a, v), dim=0)
-            v = nn.functional.normalize(bent(a, u), dim=0)
-        best = max(best, float(_second(f, theta, u, v).norm()))
-    return best
