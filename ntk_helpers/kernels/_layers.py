@@ -106,7 +106,7 @@ class Layers:
         return Layer(module, names, kind, (t, p, q), gram=short and "weight" in names)
 
     def groups(self, n: int) -> Iterator[tuple[list[str], int]]:
-        """Yield names of layers whose factors fit in half of the working set, and points a block."""
+        """Yield layers whose factors fit in half of the working set, and the points of a block."""
         k, size, half = self.value.shape[1], self.value.element_size(), WORKING_SET // 2
         most, group, held = max(1, min(n, half // (2 * self.saved))), [], 0
         needs = {name: size * layer.numbers(k) for name, layer in self.layers.items()}
