@@ -465,6 +465,7 @@ REST = {
     "rows": (y_of(5, 1), ValueError, "y has 5 rows but x has 6"),
     "axes": (y_of(6, 1, 1), ValueError, "y must have 1 or 2 axes"),
     "one point": (lambda: {"x_test": torch.ones(2)}, ValueError, r"is x_test\[None\]"),
+    "integers": (lambda: {"x_test": torch.ones(1, 2).long()}, TypeError, "x_test is torch.int64"),
     "rate": (lambda: {"learning_rate": -1.0}, ValueError, "must be finite and greater than 0"),
     "loss": (lambda: {"loss": "mse"}, ValueError, "loss must be one of"),
     "record": (lambda: {"record_at": [11]}, ValueError, "record_at must lie in 0 … 10; got 11"),
