@@ -82,6 +82,7 @@ def train_ensemble(
     models, points = _listed(models), {"x": x} if x_test is None else {"x": x, "x_test": x_test}
     parameters = [_checks.require_points(model, **points) for model in models]
     _require_alike(models, parameters)
+    _checks.require_same_place(**points)
     _checks.require_tensor("y", y, ndim=(1, 2))
     _checks.require_same_length(x=x, y=y)
     if x_test is not None and (x_test.shape[1:], x_test.dtype) != (x.shape[1:], x.dtype):
