@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import ntk_helpers as ntk
-from ntk_helpers.networks import ACTIVATIONS
+from ntk_helpers.activations import ACTIVATIONS
 from ntk_helpers.training import _mlp_batch
 
 QUIET = {"progress": False}

@@ -6,20 +6,21 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp, vjp
 
 from ntk_helpers import _checks
 from ntk_helpers.kernels import _outputs
-from ntk_helpers.kernels._jacobian import run
+from ntk_helpers.kernels._jacobian import real
 from ntk_helpers.kernels.empirical import empirical_ntk
-from ntk_helpers.theory._curvature import copied, curvature, second_derivative, share
+from ntk_helpers.theory._derivatives import Derivatives, differentiating
 from ntk_helpers.theory.dynamics import KernelDynamics
-from ntk_helpers.theory.linearize import differentiating
 from ntk_helpers.training.descent import gradient_descent
 
 
 def kernel_drift(k_now: Tensor, k_start: Tensor) -> float:
     """Return ‖K_now − K_start‖ / ‖K_start‖, Frobenius norms: how far the kernel has moved.
+
+    Derived in notebooks/04_infinite_width.ipynb, "4. Does the kernel move while the network
+    learns?".
 
     Args:
         k_now: A kernel of any shape.
@@ -132,17 +133,17 @@ def lazy_regime(
 
     Args:
         model: Any module that treats rows independently, (n, …) → (n, k) or (n,).
-        x: (n, …) inputs.
+        x: (n, …) inputs, of any dtype that the model takes.
         y: (n, k) targets; (n,) is allowed where the model has one output.
-        learning_rate: η that the run uses.
+        learning_rate: η of the run.
         loss: "mean" (1/N Σ ½‖·‖²) or "sum" (Σ ½‖·‖²).
-        steps: Make the run with a copy of the model, and measure drift and prediction error.
+        steps: Train a copy of the model for so many steps, and measure drift and prediction error.
 
     Returns:
         The measured numbers, and a verdict from them.
 
     Raises:
-        ValueError: If the kernel is zero, or torch cannot differentiate the model twice.
+        ValueError: If the kernel is zero, or torch cannot differentiate the model three times.
     """
     _checks.require_points(model, x=x)
     _checks.require_tensor("y", y, ndim=(1, 2))
@@ -151,44 +152,36 @@ def lazy_regime(
     _checks.require_choice("loss", loss, ["mean", "sum"])
     if steps is not None:
         _checks.require_integer("steps", steps, at_least=0)
-    model, fitted, trained = (copied(model) for _ in range(3))
-    start = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    theta = torch.cat([p.reshape(-1) for p in start.values()])
-
-    def named(flat):
-        parts = flat.split([p.numel() for p in start.values()])
-        return {n: part.view(p.shape) for (n, p), part in zip(start.items(), parts, strict=True)}
-
-    def f(flat):
-        return _outputs.fit_to(run(model, x, named(flat)), y).reshape(-1)
-
     kernel = empirical_ntk(model, x)
     if not kernel.any():
         raise ValueError(
-            "the tangent kernel of the model is zero at x: no parameter moves its outputs. Look "
+            "the tangent kernel of the model is zero at x: no parameter changes its outputs. Look "
             "for ReLU units that are all off, or for layers whose weights are all 0."
         )
-    f0 = f(theta).detach()
-    dynamics = KernelDynamics(kernel, y, f0.view(y.shape), loss=loss)
-    r = f0 - y.reshape(-1)
-    with differentiating():
-        pull_back = vjp(f, theta)[1]
-        u = nn.functional.normalize(pull_back(r)[0], dim=0)
-        gain = jvp(f, (theta,), (u,))[1].square().sum()
-        bend, along = curvature(f, theta), second_derivative(f, theta, u, u).norm()
+    trained, moved = _copied(model), _copied(model)
+    theta = [p for p in moved.parameters() if p.requires_grad]
+    with differentiating(), torch.enable_grad():
+        f = _outputs.fit_to(moved(x), y)
+        derivatives = Derivatives(f.reshape(-1), theta)
+        f0, r = f.detach(), (f - y).detach().reshape(-1)
+        u = nn.functional.normalize(derivatives.pull(r), dim=0)
+        gain, along = derivatives.push(u).square().sum(), derivatives.second(u, u).norm()
+        bend = derivatives.curvature()
+    dynamics = KernelDynamics(kernel, y, f0, loss=loss)
     values, vectors = dynamics.eigenvalues, dynamics.eigenvectors
-    solved = vectors @ torch.where(values > 0, vectors.T @ r / values, 0.0)
-    end = theta - pull_back(solved)[0]
-    fitted.load_state_dict(named(end), strict=False)
-    missed = f(end).detach().view(y.shape) - dynamics.train(math.inf)
+    solved = vectors @ torch.where(values > 0, vectors.T @ r / values, 0.0)  # K⁺ r
+    with torch.no_grad():
+        for p, step in zip(theta, derivatives.split(derivatives.pull(solved)), strict=True):
+            real(p).sub_(step)
+        missed = _outputs.fit_to(moved(x), y) - dynamics.train(math.inf)
     there = bool(missed.isfinite().all())
     numbers = {
-        "kappa": float(r.norm() * bend / dynamics.eigenvalues[-1]),
-        "kappa_along_flow": share(r.norm() * along, gain),
+        "kappa": float(r.norm() * bend / values[-1]),
+        "kappa_along_flow": _share(r.norm() * along, gain),
         "learning_rate": float(learning_rate),
         "max_learning_rate": dynamics.max_learning_rate,
-        "fitted_drift": kernel_drift(empirical_ntk(fitted, x), kernel) if there else math.inf,
-        "fitted_error": share(missed.norm(), r.norm()) if there else math.inf,
+        "fitted_drift": kernel_drift(empirical_ntk(moved, x), kernel) if there else math.inf,
+        "fitted_error": _share(missed.norm(), r.norm()) if there else math.inf,
     }
     if steps is None:
         return LazyRegime(**numbers)
@@ -204,3 +197,20 @@ def lazy_regime(
         drift=kernel_drift(empirical_ntk(trained, x), kernel),
         prediction_error=share(missed.norm(), r.norm()),
     )
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Return a copy of `model`, or say what cannot be copied."""
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model cannot be copied: it keeps a tensor that autograd computed, as the old "
+            f"torch.nn.utils.spectral_norm does ({error}). Compute it in forward, or use "
+            f"torch.nn.utils.parametrizations."
+        ) from error
+
+
+def _share(part: Tensor, whole: Tensor) -> float:
+    """Return part / whole, and 0 for no part of nothing: where y is f_0, nothing moves."""
+    return 0.0 if part == 0 else float(part / whole)
