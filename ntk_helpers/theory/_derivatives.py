@@ -79,7 +79,9 @@ class Derivatives:
 
     def bend(self, a: Tensor, u: Tensor) -> Tensor:
         """Return ∇²(a · f) u (P,), a Hessian-vector product."""
-        return _flat(slope(slope([self.f], [a], self.theta), self.split(u), self.theta, graph=False))
+        return _flat(
+            slope(slope([self.f], [a], self.theta), self.split(u), self.theta, graph=False)
+        )
 
     def second(self, u: Tensor, v: Tensor) -> Tensor:
         """Return ∇²f[u, v] (N,)."""

@@ -1,5 +1,6 @@
 """Whether the theory of a constant kernel applies to a run: drift, and the lazy-regime number."""
 
+import copy
 import math
 import warnings
 from dataclasses import dataclass
@@ -195,7 +196,7 @@ def lazy_regime(
     return LazyRegime(
         **numbers,
         drift=kernel_drift(empirical_ntk(trained, x), kernel),
-        prediction_error=share(missed.norm(), r.norm()),
+        prediction_error=_share(missed.norm(), r.norm()),
     )
 
 
