@@ -68,8 +68,8 @@ class KernelDynamics:
         self._kernel_shape = (n, n, k, k) if self._coupled else (n, n)
         if k_train.shape != self._kernel_shape:
             raise ValueError(
-                f"k_train must have shape {self._kernel_shape} for y of shape {tuple(y.shape)}; got "
-                f"{tuple(k_train.shape)}. It has one row for each training point."
+                f"k_train must have shape {self._kernel_shape} for y of shape {tuple(y.shape)}, a "
+                f"row for each training point; got {tuple(k_train.shape)}."
             )
         _inputs.require_shape("f0", f0, y.shape)
         self._scale = 1 / n if loss == "mean" else 1.0
