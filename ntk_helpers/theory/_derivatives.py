@@ -13,7 +13,7 @@ from ntk_helpers.kernels._jacobian import plain_torch, real
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """Let torch differentiate a model more than once, and say what stands in the way.
+    """Let torch differentiate a model as often as is needed, and say what prevents it.
 
     Yields:
         Nothing.
@@ -26,10 +26,9 @@ def differentiating() -> Iterator[None]:
             yield
     except RuntimeError as error:
         raise ValueError(
-            f"torch cannot differentiate this model as is needed here: {error}\nTake .item(), "
-            f"in-place writes and torch.utils.checkpoint out of its forward; use the "
-            f"parametrizations of torch.nn.utils instead of its old spectral_norm; or replace the "
-            f"layer that the message names."
+            f"torch cannot run or differentiate this model as is needed here: {error}\nIf model(x) "
+            f"works, take in-place writes and torch.utils.checkpoint out of its forward, or "
+            f"replace the layer that the message names."
         ) from error
 
 

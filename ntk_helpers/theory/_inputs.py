@@ -8,12 +8,7 @@ from torch import Tensor
 
 
 def grid(name: str, values: float | Tensor, *, like: Tensor) -> Tensor:
-    """Return times as () or (T, 1, 1), with the dtype and device of `like`.
-
-    Raises:
-        TypeError: If they are neither a number nor numbers.
-        ValueError: If one is negative, NaN or too large, or they have more than one axis.
-    """
+    """Return times, none negative, as () or (T, 1, 1), with the dtype and device of `like`."""
     try:
         found = torch.as_tensor(values, dtype=like.dtype, device=like.device)
     except OverflowError as error:
@@ -39,11 +34,30 @@ def require_shape(name: str, value: Tensor, shape: Iterable[int]) -> None:
         )
 
 
-def require_symmetric(name: str, kernel: Tensor) -> None:
-    """Raise ValueError unless the square matrix `kernel` is symmetric, up to rounding."""
+def eigenpairs(name: str, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues (n,), ascending, and eigenvectors (n, n) of a kernel.
+
+    Raises:
+        TypeError: If it is of half precision.
+        ValueError: If it is not symmetric, up to √ε, or has an eigenvalue below −1e-4 λ_max, which
+            no rounding explains.
+    """
+    if kernel.dtype not in {torch.float32, torch.float64}:
+        raise TypeError(f"torch finds no eigenvalues in {kernel.dtype}; convert by .float().")
     asymmetry, size = float((kernel - kernel.T).abs().max()), float(kernel.abs().max())
     if asymmetry > math.sqrt(torch.finfo(kernel.dtype).eps) * size:
         raise ValueError(
             f"{name} is not symmetric: |K − Kᵀ| is up to {asymmetry:.3g}, with entries up to "
             f"{size:.3g}. Give the kernel of the training points with themselves."
         )
+    values, vectors = torch.linalg.eigh(0.5 * kernel + 0.5 * kernel.T)  # a sum might overflow
+    low, high = float(values[0]), float(values[-1])
+    if not math.isfinite(high):
+        raise ValueError(f"eigenvalues of {name} exceed {values.dtype}; convert by .double().")
+    if low < -1e-4 * max(high, 0.0):
+        raise ValueError(
+            f"{name} is not positive semidefinite: its eigenvalues run from {low:.3g} to "
+            f"{high:.3g}. A tangent kernel J Jᵀ has none below 0: look for a wrong sign or an "
+            f"index out of place."
+        )
+    return values, vectors

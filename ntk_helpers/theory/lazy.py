@@ -49,13 +49,16 @@ class LazyRegime:
 
         κ = ‖r‖ ‖∇²f‖ / ‖∇f‖²        and along the flow, û = Jᵀr/‖Jᵀr‖:   ‖r‖ ‖∇²f[û, û]‖ / ‖J û‖²
 
-    κ tells how much of the Jacobian changes while the residual is removed: about 1/√width in the
+    κ tells which share of the Jacobian changes while the residual is removed: about 1/√width in the
     NTK parameterisation, because one neuron may carry ∇²f. The flow moves all neurons a little, and
     the second number falls as 1/width. Outputs scaled by α divide both by α where f_0 = 0.
 
-    κ takes the residual for one in the fastest mode. Slow modes move the weights much further: the
-    linearised flow ends at θ_0 + Jᵀ K⁺ (y − f_0). What the model itself is there, without training,
+    κ assumes a residual in the fastest mode. Slow modes move the weights much further: the
+    linearised flow ends at θ_0 − Jᵀ K⁺ r. What the model itself computes there, without training,
     tells whether the theory agrees with itself.
+
+    Derived in notebooks/04_infinite_width.ipynb, "8. Is width the only way to be lazy?".
+    Derived in notebooks/07_beyond_the_kernel.ipynb, "8. When may I trust it? A check-list".
 
     Attributes:
         kappa: κ at the start, estimated from below.
@@ -80,6 +83,7 @@ class LazyRegime:
     @property
     def verdict(self) -> str:
         """Return "applies", "does not apply" or "uncertain" (then measure: give `steps`)."""
+        # 0.1, 0.2 and 1 are conventions: what counts as small depends on what the forecast is for.
         if self.learning_rate >= self.max_learning_rate:
             return "does not apply"
         if self.drift is not None:
@@ -127,8 +131,8 @@ def lazy_regime(
 ) -> LazyRegime:
     """Judge whether training `model` on (x, y) stays where a constant kernel predicts it.
 
-    `model` is left as it is. ‖∇²f‖ = max a·∇²f[u, v] over unit a, u, v is found by improving each
-    in turn with Hessian-vector products, from three starts: a lower bound, tight to some per cent.
+    `model` is not changed. ‖∇²f‖ = max a·∇²f[u, v] over unit a, u, v is found by improving each in
+    turn with Hessian-vector products, from three starts: a lower bound, tight to some per cent.
 
     Source: Chizat, Oyallon, Bach 2019, arXiv:1812.07956, section 2.
 
@@ -156,10 +160,10 @@ def lazy_regime(
     kernel = empirical_ntk(model, x)
     if not kernel.any():
         raise ValueError(
-            "the tangent kernel of the model is zero at x: no parameter changes its outputs. Look "
-            "for ReLU units that are all off, or for layers whose weights are all 0."
+            "the tangent kernel of the model is zero at x. Look for ReLU units that are all off, "
+            "or for layers whose weights are all 0."
         )
-    trained, moved = _copied(model), _copied(model)
+    moved = _copied(model)
     theta = [p for p in moved.parameters() if p.requires_grad]
     with differentiating(), torch.enable_grad():
         f = _outputs.fit_to(moved(x), y)
@@ -175,28 +179,26 @@ def lazy_regime(
         for p, step in zip(theta, derivatives.split(derivatives.pull(solved)), strict=True):
             real(p).sub_(step)
         missed = _outputs.fit_to(moved(x), y) - dynamics.train(math.inf)
-    there = bool(missed.isfinite().all())
-    numbers = {
-        "kappa": float(r.norm() * bend / values[-1]),
-        "kappa_along_flow": _share(r.norm() * along, gain),
-        "learning_rate": float(learning_rate),
-        "max_learning_rate": dynamics.max_learning_rate,
-        "fitted_drift": kernel_drift(empirical_ntk(moved, x), kernel) if there else math.inf,
-        "fitted_error": _share(missed.norm(), r.norm()) if there else math.inf,
-    }
-    if steps is None:
-        return LazyRegime(**numbers)
-    options = {"learning_rate": learning_rate, "steps": steps, "loss": loss, "progress": False}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        history = gradient_descent(trained, x, y, **options)
-    if history.diverged:
-        return LazyRegime(**numbers, drift=math.inf, prediction_error=math.inf)
-    missed = history.outputs[-1] - dynamics.train_steps(steps, learning_rate)
+    there, drift, error = bool(missed.isfinite().all()), None, None
+    if steps is not None:
+        trained, drift, error = _copied(model), math.inf, math.inf
+        options = {"learning_rate": learning_rate, "steps": steps, "loss": loss, "progress": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            history = gradient_descent(trained, x, y, **options)
+        if not history.diverged:
+            drift = kernel_drift(empirical_ntk(trained, x), kernel)
+            off = history.outputs[-1] - dynamics.train_steps(steps, learning_rate)
+            error = _share(off.norm(), r.norm())
     return LazyRegime(
-        **numbers,
-        drift=kernel_drift(empirical_ntk(trained, x), kernel),
-        prediction_error=_share(missed.norm(), r.norm()),
+        kappa=float(r.norm() * bend / values[-1]),
+        kappa_along_flow=_share(r.norm() * along, gain),
+        learning_rate=float(learning_rate),
+        max_learning_rate=dynamics.max_learning_rate,
+        fitted_drift=kernel_drift(empirical_ntk(moved, x), kernel) if there else math.inf,
+        fitted_error=_share(missed.norm(), r.norm()) if there else math.inf,
+        drift=drift,
+        prediction_error=error,
     )
 
 

@@ -17,7 +17,7 @@ def linearize(model: nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]
     """Return f_lin(params, x) = f(x; θ_0) + J(x) (θ − θ_0), expanded at the current parameters.
 
     The expansion keeps its own copy of θ_0 and of the buffers: training `model` later does not
-    change it. It still calls `model`, whose layers must stay as they are, in the same mode.
+    change it. It still calls `model`, whose layers and whose mode (train or eval) must stay.
 
     Derived in notebooks/04_infinite_width.ipynb, "4. Does the kernel move while the network
     learns?".
