@@ -1,8 +1,9 @@
 """Set up the course and use it, on a machine that has nothing but Python 3.11, 3.12, 3.13 or 3.14.
 
   python course.py lab                      open the lessons in JupyterLab, notebook 00 first
-  python course.py check                    say whether .venv is ready, or what to mend
+  python course.py check                    say whether .venv is ready, or what to fix
   python course.py test                     run every test, the notebooks included
+  python course.py test --quick             the tests without notebooks and browsers
   python course.py run [NOTEBOOK ...]       execute notebooks in place; all, if none is named
   python course.py bench [NAME ...]         run the scripts of benchmarks/; all, if none is named
   python course.py site                     build the lessons as a web site, in build/site
@@ -21,7 +22,6 @@ or to the script behind it (run --help).
 
 # No syntax newer than Python 3.6 in this file: an old Python must get as far as being told so.
 
-import hashlib
 import os
 import shutil
 import signal
@@ -32,39 +32,41 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 WHEELS = HERE / "wheels"
-STAMP = VENV / ".course-installed"
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)  # for which all pinned packages have builds
 GIGABYTES_NEEDED = 2.5  # the environment, and what pip unpacks on the way, with torch for the CPU
-LARGE_TORCH = (
-    "(and 8 GB with the PyTorch for NVIDIA GPUs, which pip takes on Linux unless told otherwise: "
-    "CONTRIBUTING.md says how)"
-)
+EXTRAS = ("lab", "slides", "test")  # parts of pyproject.toml that every verb may count on
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "JUPYTER_PATH", "JUPYTER_PREFER_ENV_PATH")
 FIRST_LESSON = "notebooks/00_start_here.ipynb"
+SCRIPTS = {  # verbs that only hand on what follows them
+    "check": ["-m", "ntk_helpers"],
+    "run": ["tools/run_notebooks.py"],
+    "site": ["tools/build_site.py"],
+    "handout": ["tools/handout.py"],
+    "slides": ["slides/build.py"],
+    "bundle": ["tools/bundle.py"],
+    "stamp": ["tools/stamp.py"],
+}
+NEED_NO_VENV = ("handout", "stamp")
 
 
 def main(arguments):
     """Do what the command line asks and return the exit code."""
-    verbs = {"lab": lab, "check": check, "test": test, "run": run, "bench": bench, "stamp": stamp}
-    verbs.update({"site": site, "handout": handout, "slides": slides, "bundle": bundle})
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(__doc__.strip())
         return 0
-    verb = arguments[0]
-    if verb not in verbs:
-        sys.exit(f"There is no verb {verb!r}: choose one of {', '.join(verbs)}, or see --help.")
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in ("lab", "test", "bench", *SCRIPTS):
+        names = ", ".join(["lab", "test", "bench", *SCRIPTS])
+        sys.exit(f"There is no verb {verb!r}: choose one of {names}, or see --help.")
     require_python(sys.version_info)
-    for stream in (sys.stdout, sys.stderr):  # a path may hold letters that they do not know
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `call` ends its child, too
     try:
-        return verbs[verb](arguments[1:])
+        if verb not in SCRIPTS:
+            return {"lab": lab, "test": test, "bench": bench}[verb](rest)
+        extras = ["site"] if verb == "site" else []
+        python = sys.executable if verb in NEED_NO_VENV else environment(*extras)
+        return call([python, *SCRIPTS[verb], *rest])
     except KeyboardInterrupt:
         return 130
-
-
-# The verbs. Each takes the rest of the command line and returns an exit code.
 
 
 def lab(arguments):
@@ -77,28 +79,18 @@ def lab(arguments):
     return call([environment(), "-m", "jupyterlab", *options, *arguments])
 
 
-def check(arguments):
-    """Report whether this machine can run the course."""
-    return call([environment(), "-m", "ntk_helpers", *arguments])
-
-
 def test(arguments):
-    """Run pytest over package, notebooks and repository."""
+    """Run pytest over package, notebooks and repository, or with --quick what needs no kernel."""
+    words = ["-n", "auto", "--maxprocesses", "4"]
+    for word in arguments:
+        words += ["-m", "not slow", "tests", "ntk_helpers"] if word == "--quick" else [word]
     # Several kernels share the cores, and the matrices are small: more threads only get in the way.
-    workers = ["-n", "auto", "--maxprocesses", "4"]
-    return call([environment(), "-m", "pytest", *workers, *arguments], OMP_NUM_THREADS="1")
-
-
-def run(arguments):
-    """Execute notebooks in place and measure them."""
-    return call([environment(), HERE / "tools" / "run_notebooks.py", *arguments])
+    return call([environment(), "-m", "pytest", *words], OMP_NUM_THREADS="1")
 
 
 def bench(arguments):
     """Run scripts of benchmarks/ one after the other; stop at the first that fails."""
     scripts = {path.stem: path for path in sorted((HERE / "benchmarks").glob("[!_]*.py"))}
-    if not scripts:
-        sys.exit("There is no script in the folder benchmarks/.")
     for name in arguments:
         if name not in scripts:
             sys.exit(f"There is no benchmark {name!r}: choose from {', '.join(scripts)}.")
@@ -110,69 +102,34 @@ def bench(arguments):
     return 0
 
 
-def site(arguments):
-    """Build the static site of all lessons."""
-    return call([environment("site"), HERE / "tools" / "build_site.py", *arguments])
-
-
-def handout(arguments):
-    """Print the hand-out, the formulas and their conditions; this needs no .venv."""
-    return call([sys.executable, HERE / "tools" / "handout.py", *arguments])
-
-
-def bundle(arguments):
-    """Pack wheels, notebooks and decks for a room without network."""
-    return call([environment(), HERE / "tools" / "bundle.py", *arguments])
-
-
-def slides(arguments):
-    """Build the decks: one HTML file each, and a PDF where there is a browser to print it."""
-    return call([environment(), HERE / "slides" / "build.py", *arguments])
-
-
-def stamp(arguments):
-    """Write the place where the course is hosted into every link; this needs no .venv."""
-    return call([sys.executable, HERE / "tools" / "stamp.py", *arguments])
-
-
-# The environment.
-
-
 def environment(*extras):
     """Return the path of .venv's Python, after making and filling .venv where that is due.
 
     Args:
-        extras: Parts of the course, from pyproject.toml, that are needed besides lab and test.
+        extras: Parts of the course, from pyproject.toml, that are needed besides EXTRAS.
     """
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    stamps = [STAMP] + [STAMP.with_name(STAMP.name + "-" + extra) for extra in extras]
     if VENV.exists():
         require_working(python)
-        if all(s.is_file() and s.read_text() == fingerprint() for s in stamps):
-            link(python)  # whoever installs by hand makes it anew
-            return python
     else:
         require_space()
         make_venv()
-    install(python, *extras)
-    for path in stamps:
-        path.write_text(fingerprint())
+    # What was installed: when a pin or a requirement changes, pip runs again.
+    stamp = VENV / "-".join([".course-installed", *extras])
+    packages = requirements(*EXTRAS, *extras)
+    wanted = "\n".join([*packages, (HERE / "constraints.txt").read_text(encoding="utf-8")])
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+        install(python, packages)
+        stamp.write_text(wanted, encoding="utf-8")
     return python
 
 
-def fingerprint():
-    """Return a hash of all that decides what .venv must hold: when it changes, pip runs again."""
+def requirements(*extras):
+    """Return what the package needs, and what `extras` of pyproject.toml add to it."""
     import tomllib  # comes with Python 3.11
 
-    with open(HERE / "pyproject.toml", "rb") as file:
-        settings = tomllib.load(file)
-    made_with = VENV / "pyvenv.cfg"  # names the Python; conda makes none
-    parts = [
-        repr([settings["build-system"], settings["project"]]),
-        (HERE / "constraints.txt").read_text(encoding="utf-8"),
-        made_with.read_text(encoding="utf-8") if made_with.is_file() else "",
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    project = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return sum((project["optional-dependencies"][e] for e in extras), project["dependencies"])
 
 
 def own_variables(**defaults):
@@ -182,100 +139,53 @@ def own_variables(**defaults):
 
 
 def make_venv():
-    """Make an empty .venv with pip in it; on failure leave nothing behind and say why."""
-    import importlib.util
-
-    if importlib.util.find_spec("ensurepip") is None:
-        package = "python{}.{}-venv".format(*sys.version_info)
-        sys.exit(
-            "This Python cannot make a virtual environment with pip in it. On Debian or Ubuntu, "
-            f"install the missing part (sudo apt install {package}) and run this command again."
-        )
-    print(f"Making {VENV} ...", flush=True)
-    command = [sys.executable, "-m", "venv", str(VENV)]
+    """Make an empty .venv with pip in it; on failure leave nothing behind."""
+    print("Making the folder .venv ...", flush=True)
+    code = 1
     try:
-        done = subprocess.run(
-            command, env=own_variables(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            errors="replace",
-        )  # fmt: skip
-    except BaseException:
-        shutil.rmtree(str(VENV), ignore_errors=True)
-        raise
-    if done.returncode:
-        shutil.rmtree(str(VENV), ignore_errors=True)
-        sys.exit(explain(done.stdout, "Python could not make the folder .venv"))
+        code = subprocess.run([sys.executable, "-m", "venv", VENV], env=own_variables()).returncode
+    finally:
+        if code:
+            shutil.rmtree(str(VENV), ignore_errors=True)
+    if code:
+        sys.exit("Python could not make the folder .venv: what it wrote, above, says what to do.")
 
 
-def install(python, *extras):
-    """Install the course and its pinned packages into .venv; on failure say why."""
+def install(python, packages):
+    """Install `packages` at their pinned versions, and a link to the course, or say what to do."""
     print("Installing the course: this is done once and takes some minutes ...", flush=True)
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
+    options = ["--disable-pip-version-check"]
     if WHEELS.is_dir():
-        command += ["--no-index", "--find-links", "wheels"]
-    started = STAMP.with_name(".course-installing")
-    if started.exists():  # interrupted, perhaps between two files of a package that pip has listed
-        command += ["--force-reinstall"]
-    started.touch()
-    wanted = ",".join(["lab", "slides", "test", *extras])
-    command += ["-c", "constraints.txt", "-e", f".[{wanted}]"]
-    done = subprocess.run(
-        command, cwd=str(HERE), env=own_variables(), stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, errors="replace",
-    )  # fmt: skip
-    told = explain(done.stderr, "pip could not install the course") if done.returncode else ""
-    if not told.startswith("The disk is full"):
-        started.unlink()
-    if told:
-        sys.exit(told)
-    link(python)
-
-
-def link(python):
-    """Let the link from .venv to the course be relative, so that the folder can move.
-
-    And so that its name may have any letters: Python 3.11 and 3.12 on Windows read the link in the
-    system's encoding, pip writes UTF-8, and a letter that this cannot mean stops Python itself.
-    """
-    home = python.parent.parent
-    for packages in [home / "Lib", *home.glob("lib/python3.*")]:
-        path = packages / "site-packages" / "ntk_helpers.pth"
-        if path.is_file():
-            path.write_text(os.path.relpath(str(HERE), str(path.parent)) + "\n", encoding="ascii")
-
-
-def explain(output, what):
-    """Return the sentence for a failed command, its cause or else `what`, with its last words.
-
-    Args:
-        output: What the command wrote about its failure.
-        what: What failed, as the start of a sentence.
-    """
-    full = ("No space left on device", "not enough space on the disk", "Disk quota exceeded")
-    offline = ("connection broken by", "Failed to establish a new connection", "Max retries")
-    words = "\n".join(output.strip().splitlines()[-6:])
-    here = f"Python {sys.version.split()[0]} on this machine"
-    if any(sign in output for sign in full) or free_gigabytes() < 0.1:
-        what = (
-            f"The disk is full: the course needs about {GIGABYTES_NEEDED} GB in {HERE} "
-            f"{LARGE_TORCH}, and room in the folder for temporary files. Make room and run this "
-            "command again"
+        options += ["--no-index", "--find-links", "wheels"]
+    unfinished = VENV / ".course-installing"
+    if unfinished.exists():  # interrupted, perhaps inside a package that pip has listed already
+        options += ["--force-reinstall"]
+    unfinished.touch()
+    options += ["-c", "constraints.txt"]
+    command = [str(python), "-m", "pip", "install", *options, *packages]
+    code = subprocess.run(command, cwd=str(HERE), env=own_variables()).returncode
+    if code:
+        require_space(least=0.1)
+    unfinished.unlink()
+    if code:
+        here = f"for Python {sys.version.split()[0]} on this machine"
+        reason = (
+            "Warnings about connections mean that there is no network: check it, and HTTPS_PROXY "
+            "if there is a proxy; a proxy's certificate, if pip does not know it, is named in "
+            f"PIP_CERT. Without such warnings, a pinned package has no build {here}."
         )
-    elif "CERTIFICATE_VERIFY_FAILED" in output:
-        what = (
-            "The package index shows a certificate that pip does not know, as behind a proxy that "
-            "reads along: ask for the proxy's certificate, name its file in PIP_CERT and run this "
-            "command again"
+        if WHEELS.is_dir():
+            reason = f"The folder wheels/ lacks a package {here}: it was packed for another."
+        sys.exit(
+            f"pip could not install the course; its words are above. {reason} "
+            "Run this command again then: what was downloaded is kept."
         )
-    elif WHEELS.is_dir() and "No matching distribution found" in output:
-        what = f"The folder wheels/ lacks a package for {here}: it was packed for another"
-    elif "(from versions: none)" in output or any(sign in words for sign in offline):
-        what = (
-            "No connection to the package index: check the network, and HTTPS_PROXY if there is a "
-            "proxy. Then run this command again; what was downloaded is kept"
-        )
-    elif "No matching distribution found" in output or "ResolutionImpossible" in output:
-        what = f"A pinned package has no build for {here}"
-    return what + ". Its last words were:\n" + words
+    # A script or a notebook anywhere can import the package by this link. It is relative, so that
+    # the folder can move and have any name: Python 3.11 on Windows knows no UTF-8 in such a file.
+    for site in [VENV / "Lib/site-packages", *VENV.glob("lib/python3.*/site-packages")]:
+        if site.is_dir():
+            link = os.path.relpath(str(HERE), str(site))
+            (site / "course.pth").write_text(link + "\n", encoding="ascii")
 
 
 def require_python(version):
@@ -288,23 +198,21 @@ def require_python(version):
         )
 
 
-def require_space():
-    """Exit with a sentence if the environment would not fit on the disk."""
-    if free_gigabytes() < GIGABYTES_NEEDED:
+def require_space(least=GIGABYTES_NEEDED):
+    """Exit with a sentence if fewer than `least` GB are free on the course's disk."""
+    free = shutil.disk_usage(str(HERE)).free / 1e9
+    if free < least:
         sys.exit(
-            f"The course needs about {GIGABYTES_NEEDED} GB of disk space in {HERE} {LARGE_TORCH}, "
-            f"and only {free_gigabytes():.1f} GB are free. Make room and run this command again."
+            f"The disk is full: {free:.1f} GB are free, and the course needs {GIGABYTES_NEEDED} GB "
+            f"in {HERE} (8 GB with the PyTorch for NVIDIA GPUs, which pip takes on Linux unless "
+            "told otherwise: see CONTRIBUTING.md). Make room and run this command again."
         )
 
 
 def require_working(python):
-    """Exit with a sentence if .venv has no Python that runs, is new enough and has pip.
-
-    It has none after an update of the system's Python, which looks for packages elsewhere.
-    """
-    probe = f"import sys, pip; sys.exit(sys.version_info < {OLDEST_PYTHON})"
+    """Exit with a sentence if .venv has no Python that runs and has pip, as after an update."""
+    command = [str(python), "-c", "import pip"]
     try:
-        command = [str(python), "-c", probe]
         code = subprocess.run(command, env=own_variables(), stderr=subprocess.DEVNULL).returncode
     except OSError:
         code = 1
@@ -315,32 +223,14 @@ def require_working(python):
         )
 
 
-def free_gigabytes():
-    """Return the free space on the course's disk, in GB."""
-    return shutil.disk_usage(str(HERE)).free / 1e9
-
-
 def call(command, **defaults):
-    """Run `command` in the course's folder and return its exit code.
-
-    Args:
-        command: Program and arguments, strings or paths.
-        defaults: Environment variables for it, where this process has none of that name.
-    """
-    usual = signal.getsignal(signal.SIGINT)
-    if usual is signal.default_int_handler:  # the child gets it as well, and JupyterLab asks first
-        signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        process = subprocess.Popen(
-            [str(part) for part in command], cwd=str(HERE), env=own_variables(**defaults)
-        )
-        try:
-            return process.wait()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-    finally:
-        signal.signal(signal.SIGINT, usual)
+    """Run `command` in the course's folder, with own_variables, and return its exit code."""
+    # The child gets Ctrl-C as well and decides what it means: JupyterLab asks first.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    words = [str(part) for part in command]
+    process = subprocess.Popen(words, cwd=str(HERE), env=own_variables(**defaults))
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    return process.wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A multilayer perceptron in the NTK or the standard parameterisation: one function at birth."""
+"""A multilayer perceptron in the NTK or the standard parameterisation."""
 
 import math
 from itertools import pairwise
@@ -91,11 +91,6 @@ class MLP(nn.Module):
                 generator.
             device: Where the parameters live; None is torch's default device.
             dtype: Type of the parameters; None is torch's default dtype.
-
-        Raises:
-            TypeError: If a size or the seed is not an integer, σ_w or σ_b not a number, or `dtype`
-                not a floating type.
-            ValueError: If a size, the seed, σ_w or σ_b is out of range, or a name is unknown.
         """
         super().__init__()
         for name, size in {"n_in": n_in, "width": width, "n_out": n_out, "depth": depth}.items():
@@ -126,12 +121,7 @@ class MLP(nn.Module):
         return ScaledLinear(weight.to(**place), bias.to(**place), weight_scale, bias_scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return f(x) of shape (…, k) for points `x` of shape (…, d).
-
-        Raises:
-            TypeError: If `x` is not a tensor or has another dtype than the network.
-            ValueError: If the last axis of `x` is not d long, or `x` is on another device.
-        """
+        """Return f(x) of shape (…, k) for points `x` of shape (…, d)."""
         if not isinstance(x, Tensor):
             raise TypeError(
                 f"x must be a torch.Tensor; got {type(x).__name__}. "

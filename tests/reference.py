@@ -10,8 +10,20 @@ from torch import nn
 # --- the empirical kernel ------------------------------------------------------------------------
 
 
+def outputs_at(model, point):
+    """Return f (k,) at one point, which stands beside a copy of itself.
+
+    In a batch of one, torch's own backward pass through BatchNorm2d and InstanceNorm2d is wrong
+    where their output becomes tokens (torch 2.11 to 2.13, CPU).
+    """
+    return model(torch.stack([point, point]))[0].reshape(-1)
+
+
 def kernel_by_loop(model, x1, x2):
-    """Return (n1, n2, k, k), two loops over points and two over outputs, one gradient each."""
+    """Return (n1, n2, k, k), two loops over points and two over outputs, one gradient each.
+
+    The real and the imaginary part of a complex parameter count as a parameter each.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
 
     def gradients(point):
@@ -19,23 +31,17 @@ def kernel_by_loop(model, x1, x2):
             torch.autograd.grad(
                 output, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
             )
-            for output in model(point[None]).reshape(-1)
+            for output in outputs_at(model, point)
         ]
 
+    def inner(gi, gj):
+        return sum(torch.sum((g * h.conj()).real) for g, h in zip(gi, gj, strict=True))
+
     second = [gradients(point) for point in x2]
-    rows = []
-    for point in x1:
-        first = gradients(point)
-        rows.append(
-            [
-                [
-                    [sum(torch.sum(g * h) for g, h in zip(gi, gj, strict=True)) for gj in other]
-                    for gi in first
-                ]
-                for other in second
-            ]
-        )
-    return torch.tensor(rows)
+    first = second if x2 is x1 else [gradients(point) for point in x1]
+    return torch.tensor(
+        [[[[inner(gi, gj) for gj in b] for gi in a] for b in second] for a in first]
+    )
 
 
 def mlp_kernel_by_formula(model, x1, x2, activation, slope, sigma_w, sigma_b):
@@ -76,7 +82,7 @@ def jacobian_by_loop(model, x):
     parameters = [p for p in model.parameters() if p.requires_grad]
     rows = []
     for point in x:
-        for output in model(point[None]).reshape(-1):
+        for output in outputs_at(model, point):
             gradient = torch.autograd.grad(output, parameters, retain_graph=True)
             rows.append(torch.cat([g.reshape(-1) for g in gradient]))
     return torch.stack(rows)
@@ -205,9 +211,11 @@ def pinn_kernel_by_loop(model, x_boundary, x_interior, operator):
         )
         for output in outputs
     ]
-    return torch.tensor(
-        [[sum(float((g * h).sum()) for g, h in zip(a, b, strict=True)) for b in rows] for a in rows]
-    )
+
+    def product(a, b):  # of real and imaginary parts, if they are complex
+        return sum(float((g * h.conj()).real.sum()) for g, h in zip(a, b, strict=True))
+
+    return torch.tensor([[product(a, b) for b in rows] for a in rows])
 
 
 def train_pinn_by_loop(model, problem, x_boundary, x_interior, rate, steps, factors):

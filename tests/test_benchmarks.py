@@ -9,6 +9,7 @@ import pytest
 SCRIPTS = sorted((Path(__file__).resolve().parent.parent / "benchmarks").glob("[!_]*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_benchmark_explains_itself_when_asked_for_help(script):
     done = subprocess.run(

@@ -5,7 +5,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 import course
 from tools import bundle
@@ -14,65 +13,48 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def archive(tmp_path, monkeypatch):
-    """Return a bundle of this course, with one package for those that pip would download."""
+def checkout(tmp_path, monkeypatch):
+    """Let a small checkout be the course, and pip download one package."""
+    real = subprocess.run
+    for command in ("init --quiet", "config user.name a", "config user.email a@b.c"):
+        real(["git", *command.split()], cwd=tmp_path, check=True)
+    for name in ("course.py", "notebooks/00.ipynb", ".venv/a", "build/slides/a.html", "build/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    real(["git", "add", "course.py", "notebooks"], cwd=tmp_path, check=True)
+    real(["git", "commit", "--quiet", "-m", "a"], cwd=tmp_path, check=True)
 
-    def download(command, **_):
-        folder = Path(command[command.index("-d") + 1])
-        (folder / "torch-1-py3-none-any.whl").write_bytes(b"wheel")
+    def run(command, **options):
+        if "download" not in command:
+            return real(command, **options)
+        assert command[-len(packages) :] == packages
+        (Path(command[command.index("-d") + 1]) / "torch-1-py3-none-any.whl").touch()
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(subprocess, "run", download)
-    bundle.download(tmp_path)
-    target = tmp_path / "bundle.zip"
-    bundle.pack(target, sorted(tmp_path.glob("*.whl")), "Unpack me.")
-    return zipfile.ZipFile(target)
-
-
-def test_a_bundle_holds_the_course_and_its_packages(archive):
-    names = {name.removeprefix("ntk-course/") for name in archive.namelist()}
-    wanted = {"course.py", "constraints.txt", "notebooks/00_start_here.ipynb", "READ-ME-FIRST.txt"}
-    assert wanted <= names
-    assert f"{course.WHEELS.name}/torch-1-py3-none-any.whl" in names  # where course.py looks
-    assert (
-        archive.read("ntk-course/ntk_helpers/pinn.py")
-        == (ROOT / "ntk_helpers/pinn.py").read_bytes()
-    )
-
-
-def test_a_bundle_holds_nothing_that_belongs_to_this_disk(archive):
-    parts = {part for name in archive.namelist() for part in Path(name).parts}
-    assert not parts & {".git", ".venv", "__pycache__"}
-    assert all(name.startswith("ntk-course/") for name in archive.namelist())
-
-
-def test_environments_and_caches_beside_the_course_are_left_out(tmp_path, monkeypatch):
-    # nox put five gigabytes into .nox, and all of them were packed.
-    for name in [
-        ".nox/lib",
-        ".venv",
-        "env/lib",
-        "conda/conda-meta",
-        "build",
-        "notebooks",
-        ".github",
-    ]:
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "file").touch()
-    (tmp_path / "env" / "pyvenv.cfg").touch()
-    (tmp_path / ".gitignore").touch()
+    packages = course.requirements(*course.EXTRAS)  # as course.py installs them
+    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(bundle, "ROOT", tmp_path)
-    found = {path.relative_to(tmp_path).as_posix() for path in bundle.course_files()}
-    assert found == {"notebooks/file", ".github/file", ".gitignore"}
+    return tmp_path
 
 
-def test_what_is_downloaded_is_what_course_py_installs():
-    names = {Requirement(line).name for line in bundle.requirements()}
-    assert {"flit_core", "torch", "jupyterlab", "nbval"} <= names
+def test_a_bundle_holds_the_commit_the_packages_and_what_was_built(checkout):
+    bundle.main()
+    (target,) = (checkout / "build").glob("ntk-course-*.zip")
+    with zipfile.ZipFile(target) as archive:
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+        assert archive.read("ntk-course/course.py") == b"course.py"
+    assert names == {
+        "ntk-course/course.py",
+        "ntk-course/notebooks/00.ipynb",
+        "ntk-course/build/slides/a.html",
+        "ntk-course/READ-ME-FIRST.txt",
+        f"ntk-course/{course.WHEELS.name}/torch-1-py3-none-any.whl",  # where course.py looks
+    }
 
 
-def test_a_failed_download_makes_no_bundle(tmp_path, monkeypatch):
+def test_a_failed_download_makes_no_bundle(checkout, monkeypatch):
     failed = subprocess.CompletedProcess([], 1)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(SystemExit, match="pip could not download the packages"):
-        bundle.download(tmp_path)
+    with pytest.raises(SystemExit, match="failed, and there is no bundle"):
+        bundle.main()
+    assert list((checkout / "build").glob("*.zip")) == []

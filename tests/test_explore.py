@@ -16,6 +16,7 @@ from ntk_helpers.classroom.plots import png
 EXPLORERS = [name for name in explore.__all__ if name != "Explorer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_every_value_of_every_control_draws_a_finite_picture(name):
     explorer = getattr(explore, name)()
@@ -24,6 +25,7 @@ def test_every_value_of_every_control_draws_a_finite_picture(name):
     assert len(repr(explorer)) < 110
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_moving_each_slider_changes_the_picture(name):
     explorer = getattr(explore, name)()

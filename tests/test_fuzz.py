@@ -14,6 +14,8 @@ from torch import nn
 
 from ntk_helpers.classroom import exercises, explore
 
+pytestmark = pytest.mark.slow
+
 EXPLORERS = [name for name in explore.__all__ if name != "Explorer"]
 CHECKERS = [name for name in exercises.__all__ if name.startswith("check_")]
 

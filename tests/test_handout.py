@@ -27,6 +27,7 @@ def test_every_formula_names_a_lesson_that_exists():
         assert set(named[-1].split(", ")) <= lessons
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not any(map(shutil.which, handout.BROWSERS)), reason="there is no Chromium to print with"
 )

@@ -14,6 +14,8 @@ from nbclient import NotebookClient
 
 from tools.run_notebooks import ROOT, kernel_variables
 
+pytestmark = pytest.mark.slow
+
 NAN, FOREVER = "float('nan')", "10**9"
 # Lesson → (what takes long, what takes less): the words count here, and not the numbers.
 SHORTER = {"06": ("10_000", "1_000"), "07": ("range(5)", "range(2)")}

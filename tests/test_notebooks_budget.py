@@ -11,6 +11,7 @@ if torch.version.cuda:  # a build for GPUs takes 0.36 GB more as soon as it is i
     PEAK_BYTES += 0.4e9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")), ids=lambda path: path.stem
 )

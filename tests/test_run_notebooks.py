@@ -9,6 +9,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tools import run_notebooks
 from tools.run_notebooks import MARKS, Cost, NotebookError, execute, normalise, publish, table
 
+pytestmark = pytest.mark.slow
+
 EXPLORER = """
 import ipywidgets as widgets
 class Picture(widgets.VBox):

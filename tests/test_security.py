@@ -127,6 +127,7 @@ def status(address: str) -> int:
             return error.code
 
 
+@pytest.mark.slow
 def test_jupyterlab_answers_on_loopback_alone_and_only_with_its_token(monkeypatch, tmp_path):
     monkeypatch.setattr(course, "environment", lambda: Path(sys.executable))
     monkeypatch.setattr(course, "call", lambda command: [str(part) for part in command])

@@ -16,6 +16,8 @@ from tools import stamp
 pytest.importorskip("myst_nb", reason="the extra `site` is not installed")
 pytest.importorskip("sphinx_book_theme", reason="the extra `site` is not installed")
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb"))
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}

@@ -64,6 +64,7 @@ def test_a_number_that_is_printed_on_a_slide_comes_from_a_lesson(path):
             assert any(tag.startswith("as-in:") for tag in tags), cell.source
 
 
+@pytest.mark.slow
 @each_deck
 def test_a_deck_keeps_within_the_budget_of_a_lesson(path):
     _, cost = execute(path, folder=ROOT)

@@ -10,7 +10,10 @@ from tools.run_notebooks import ROOT
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra `browser`")
 BROWSER = next(filter(None, map(shutil.which, build.BROWSERS)), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on the PATH")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on the PATH"),
+]
 
 SIZES = [(1280, 720), (1920, 1080)]
 DECKS = sorted((ROOT / "slides").glob("ntk_*.ipynb"))

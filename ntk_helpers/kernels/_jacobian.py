@@ -1,42 +1,38 @@
-"""Jacobians of a whole model by torch.func: reverse mode, and forward mode along their rows."""
+"""Jacobians of a whole model, point by point: reverse mode, and forward mode along their rows."""
 
-import os
-import threading
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-_lock = threading.RLock()
-
-
-def _new_lock() -> None:
-    """Make the lock anew: a process that is forked while it is held would wait for ever."""
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
+from ntk_helpers import _dice
+from ntk_helpers.kernels import _outputs
 
 
 @contextmanager
-def plain_attention() -> Iterator[None]:
-    """Run attention as matrix products, which vmap and forward mode can differentiate, quietly.
+def plain_torch() -> Iterator[None]:
+    """Let torch compute in ways that all transforms can differentiate, quietly.
 
-    Without autocast; and one thread at a time, since what is set here is set for all.
+    Attention as matrix products, without autocast, and eagerly where a module was compiled.
 
     Yields:
         Nothing.
     """
-    full = [torch.autocast(device, enabled=False) for device in ("cpu", "cuda")]
-    with _lock, sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings(), full[0], full[1]:
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "There is a performance drop")
-        fast = torch.backends.mha.get_fastpath_enabled()
+        for device in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        if "torch._dynamo" in sys.modules:  # loading it takes seconds; until then nothing compiles
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             yield
@@ -52,6 +48,8 @@ def run(module: nn.Module, x: Tensor, tensors: dict[str, Tensor] | None = None) 
     since forward may write to them. Each tensor of each module is named once here, because
     functional_call restores a module that is registered under two names in the wrong order.
     """
+    if not tensors and next(module.buffers(), None) is None:
+        return module(x)
     tensors = tensors or {}
     names = {id(p): name for name, p in [*module.named_parameters(), *module.named_buffers()]}
     copies = {id(b): b.clone() for name, b in module.named_buffers() if name not in tensors}
@@ -64,24 +62,87 @@ def run(module: nn.Module, x: Tensor, tensors: dict[str, Tensor] | None = None) 
     return functional_call(module, replaced, (x,), tie_weights=False)
 
 
-def jacobian(model: nn.Module, parameters: dict[str, Tensor], x: Tensor, value: Tensor) -> dict:
-    """Return ∂f/∂θ (n, k, …) for each θ of `parameters`, point by point; `value` is an f (1, k)."""
-    k = value.shape[1]
-    basis = torch.eye(k, dtype=value.dtype, device=value.device)[:, None].expand(k, len(x), k)
-    return pull_back(model, parameters, x, basis) if parameters else {}
+def evaluate(model: nn.Module, x: Tensor, tensors: dict[str, Tensor] | None = None) -> Tensor:
+    """Return f(x) as (n, k), after a look at it."""
+    f = run(model, x, tensors)
+    _outputs.require_outputs(f, len(x))
+    return f.reshape(len(x), -1)
+
+
+def evaluate_rows(model: nn.Module, x: Tensor) -> Tensor:
+    """Return f (n, k) with its graph at the points `x`; (2, k) of a lone one and its copy.
+
+    A copy stands beside it because torch's backward passes may be wrong for a batch of one
+    (convolution, BatchNorm in eval mode, outputs transposed to tokens; torch 2.11 to 2.13).
+
+    Raises:
+        ValueError: If the model draws random numbers.
+    """
+    before = torch.get_rng_state()
+    with torch.enable_grad():
+        f = evaluate(model, x if len(x) > 1 else torch.cat([x, x]))
+    _outputs.require_no_chance(before)
+    return f
+
+
+def require_same_alone(model: nn.Module, x: Tensor, f: Tensor) -> None:
+    """Raise ValueError if the first or the last of the points `x` has another output alone."""
+    for i in {0, len(x) - 1}:
+        _outputs.require_same_row(evaluate(model, torch.stack([x[i], x[i]]))[:1], f[i : i + 1])
+
+
+class Gradients(NamedTuple):
+    """What one plain backward pass says: the look that every other way has to stand.
+
+    Attributes:
+        weights: (n, k), a random weight for each row and output.
+        found: The gradients of Σ weights · f by name, None where a parameter is not used.
+        size: The norm of all of them together.
+    """
+
+    weights: Tensor
+    found: dict[str, Tensor | None]
+    size: Tensor
+
+    def agree(self, name: str, gradient: Tensor) -> bool:
+        """Return whether `gradient` is the one found for the parameter `name`, up to rounding.
+
+        A difference far below `size` does not show in a kernel, which is quadratic in gradients.
+        """
+        truth = self.found[name]
+        difference = gradient if truth is None else gradient.flatten() - truth.flatten()
+        tolerance = torch.finfo(gradient.dtype).eps ** 0.6  # 4e-10 in float64, 7e-5 in float32
+        return bool(difference.norm() <= tolerance * self.size)
+
+
+def plain_gradients(f: Tensor, parameters: dict[str, Tensor], n: int) -> Gradients:
+    """Return what one backward pass from `f` (n or more, k) says about its first `n` rows."""
+    drawn = torch.randn(f.shape, generator=_dice.generator(0), dtype=torch.float64, device="cpu")
+    weights = drawn.to(f.device, f.dtype)
+    weights[n:] = 0
+    options = {"retain_graph": True, "allow_unused": True}
+    gradients = torch.autograd.grad(f, parameters.values(), weights, **options)
+    found = [None if g is None else real(g.to_dense()).to(f.dtype) for g in gradients]
+    size = torch.stack([g.norm() for g in found if g is not None] or [f.new_zeros(())]).norm()
+    return Gradients(weights[:n], dict(zip(parameters, found, strict=True)), size)
+
+
+def real(gradient: Tensor) -> Tensor:
+    """Return a gradient with the real and the imaginary part of each entry as two entries."""
+    return torch.view_as_real(gradient.resolve_conj()) if gradient.is_complex() else gradient
 
 
 def pull_back(module: nn.Module, parameters: dict[str, Tensor], x: Tensor, d: Tensor) -> dict:
-    """Return D ∂z/∂θ (n, k, …) for each θ of `parameters`, where z = module(x), point by point.
-
-    vmap does it; or a loop, where vmap fails, as with branches on values and recurrent layers, or
-    does not give what a plain backward pass gives at the first point, as with torch's PReLU.
+    """Return D ∂z/∂θ (n, k, …) for each θ of `parameters`, where z = module(x), by vmap.
 
     Args:
         module: A module that takes a tensor to a tensor.
-        parameters: Those of its parameters that are asked for.
+        parameters: Those of its parameters that are asked for, by name.
         x: (n, …) points.
         d: (k, n, …) the factors D for each of k outputs.
+
+    Raises:
+        RuntimeError: If vmap cannot run the module.
     """
     theta = {name: p.detach() for name, p in parameters.items()}
 
@@ -89,84 +150,65 @@ def pull_back(module: nn.Module, parameters: dict[str, Tensor], x: Tensor, d: Te
         _, back = vjp(lambda t: run(module, point[None], t).reshape(pulls.shape[1:]), theta)
         return vmap(lambda pull: back(pull)[0])(pulls)
 
+    return vmap(row, in_dims=(0, 1))(x, d)
+
+
+def jacobian(
+    model: nn.Module, parameters: dict, x: Tensor, k: int, gradients: Gradients | None
+) -> dict[str, Tensor] | None:
+    """Return ∂f/∂θ (n, k, …) for each θ of `parameters` by vmap.
+
+    None if vmap cannot run the model, as with branches on values and recurrent layers, or does not
+    give the `gradients`, if any, of a plain backward pass, as with torch's PReLU.
+    """
+    basis = torch.eye(k, dtype=gradients.weights.dtype if gradients else x.dtype, device=x.device)
     found = None
     with suppress(RuntimeError):
-        found = vmap(row, in_dims=(0, 1))(x, d)
-    try:
-        if found is not None and _agrees(found, module, theta, x[0], d[:, 0]):
-            return found
-        rows = [_backward(module, theta, point, d[:, a]) for a, point in enumerate(x)]
-    except RuntimeError as error:
-        raise ValueError(
-            f"torch cannot differentiate {type(module).__name__} in {', '.join(theta)}: {error}\n"
-            f"Take writes in place out of its forward."
-        ) from error
-    return {name: torch.stack([row[name] for row in rows]) for name in theta}
-
-
-def _agrees(found: dict, module: nn.Module, theta: dict, point: Tensor, pulls: Tensor) -> bool:
-    """Return whether the first row of `found` is what a plain backward pass gives at `point`.
-
-    One pass, for a mixture of the `pulls`. Infinite derivatives agree: they are refused later.
-    """
-    mix = torch.linspace(1, 2, len(pulls), dtype=pulls.dtype, device=pulls.device)
-    plain = _backward(module, theta, point, torch.tensordot(mix, pulls, 1)[None])
-    return all(
-        _close(torch.tensordot(mix.to(one), found[name][0], 1), one[0]) or not one.isfinite().all()
-        for name, one in plain.items()
-    )
+        found = pull_back(model, parameters, x, basis[:, None].expand(k, len(x), k))
+    for name, j in (found or {}).items() if gradients else ():
+        mixture = torch.einsum("nk,nk...->...", gradients.weights, real(j).to(gradients.weights))
+        if not gradients.agree(name, mixture):
+            return None
+    return found
 
 
 @torch.enable_grad()
-def _backward(module: nn.Module, theta: dict, point: Tensor, pulls: Tensor) -> dict:
-    """Return (k, …) for each θ, one plain backward pass for each of the k `pulls` on z."""
-    leaves = {name: p.clone().requires_grad_() for name, p in theta.items()}
-    z = run(module, point[None], leaves).reshape(pulls.shape[1:])
+def jacobian_by_loop(model: nn.Module, parameters: dict, x: Tensor) -> dict[str, Tensor]:
+    """Return ∂f/∂θ (n, k, …) for each θ of `parameters`: a backward pass a point and an output."""
+    rows = []
     options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-    turns = [torch.autograd.grad(z, leaves.values(), pull, **options) for pull in pulls]
-    return {
-        name: torch.stack([gradient.to_dense() for gradient in turn])  # an Embedding may be sparse
-        for name, turn in zip(theta, zip(*turns, strict=True), strict=True)
-    }
+    for point in x:
+        f = evaluate_rows(model, point[None])[0]
+        turns = [torch.autograd.grad(value, parameters.values(), **options) for value in f]
+        turns = zip(*turns, strict=True)
+        rows.append([torch.stack([g.to_dense() for g in turn]) for turn in turns])
+    columns = zip(*rows, strict=True)
+    return {name: torch.stack(j) for name, j in zip(parameters, columns, strict=True)}
 
 
-def push_forward(model: nn.Module, parameters: dict, blocks: dict, j: dict, x: Tensor) -> None:
-    """Write `J J(x)ᵀ` to the one block, for the Jacobian `j` (n1, k, …) of other points."""
-    (block,), products = blocks.values(), _products(model, parameters, j, x)
-    groups, _, each = block.shape[:3]
-    same = products.diagonal(dim1=1, dim2=3)
-    if each == products.shape[1]:
-        block[0] = products
-    else:
-        block[:, :, 0, :, 0] = same.permute(2, 0, 1) if groups > 1 else same.sum(2)
+def push_forward(model: nn.Module, parameters: dict, x1: Tensor, x2: Tensor, k: int) -> Tensor:
+    """Return J(x1) J(x2)ᵀ (n1, k, n2, k): forward mode at `x2` along each row of J(x1).
 
-
-def can_push(model: nn.Module, parameters: dict, x: Tensor, value: Tensor) -> bool:
-    """Return True if forward mode runs the model, tried on the first point of `x`."""
-    try:
-        _products(model, parameters, jacobian(model, parameters, x[:1], value), x[:1])
-    except ValueError:
-        return False
-    return True
-
-
-def _products(model: nn.Module, parameters: dict, j: dict, x: Tensor) -> Tensor:
-    """Return `J J(x)ᵀ` (n1, k, n2, k): forward mode along each row of `j` (n1, k, …)."""
+    Raises:
+        ValueError: If torch's forward mode cannot run the model.
+    """
     theta = {name: p.detach() for name, p in parameters.items()}
 
     def f(theta):
-        return run(model, x, theta).reshape(len(x), -1)
+        return run(model, x2, theta).reshape(len(x2), k)
 
+    both = [evaluate_rows(model, x) for x in (x1, x2)]
+    for x, outputs in zip((x1, x2), both, strict=True):
+        require_same_alone(model, x, outputs)
     try:
-        return vmap(vmap(lambda row: jvp(f, (theta,), (row,))[1]))(j)
+        gradients = plain_gradients(both[0], parameters, len(x1))
+        rows = jacobian(model, parameters, x1, k, gradients) or jacobian_by_loop(
+            model, parameters, x1
+        )
+        pushed = vmap(vmap(lambda row: jvp(f, (theta,), (row,))[1]))(rows)
     except RuntimeError as error:
         raise ValueError(
             f"torch's forward mode, which method='ntvp' needs, cannot run this model: {error}\n"
             f"Use method='auto'."
         ) from error
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    """Return whether `a` and `b` differ by no more than rounding."""
-    tolerance = torch.finfo(a.dtype).eps ** 0.5
-    return bool((a - b).norm() <= tolerance * (a.norm() + b.norm()))
+    return pushed

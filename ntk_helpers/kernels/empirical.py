@@ -1,21 +1,23 @@
 """The empirical Neural Tangent Kernel of any torch module: K(x, x') = J(x) J(x')ᵀ, exactly."""
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
-from ntk_helpers.kernels._jacobian import can_push, jacobian, plain_attention, push_forward
-from ntk_helpers.kernels.grams import add_gram, mirror
-from ntk_helpers.kernels.layerwise import Factor, layer_factors, make_plan
+from ntk_helpers.kernels._factors import WORKING_SET
+from ntk_helpers.kernels._jacobian import plain_torch, push_forward
+from ntk_helpers.kernels._layers import Layers, RefutedError
+from ntk_helpers.kernels._mlp import WrittenOut
+from ntk_helpers.kernels._tiles import Rows, add_product, in_rows, mirror, tiles
 
-WORKING_SET = 400 * 2**20  # bytes; the rest of the promised 512 MB is for what estimates miss
 
-
+@plain_torch()
+@torch.inference_mode(False)
+@torch.no_grad()
 def empirical_ntk(
     model: nn.Module,
     x1: Tensor,
@@ -29,25 +31,26 @@ def empirical_ntk(
 
     J(x) = ∂f(x)/∂θ has shape (k, P): one row for each output, one column for each trainable
     parameter. The methods differ in cost, not in result. "layerwise" never forms J for a layer
-    z = s_w W h + s_b b; with D^l = ∂f/∂z^l and h^l read off the running model by hooks (or, for an
-    `MLP` and a plain nn.Sequential, written down by hand, which is faster) it sums::
+    z = s_w W h + s_b b; with D^l = ∂f/∂z^l and the inputs h^l of the layer it sums::
 
         K(x, x') = Σ_l (s_w² ⟨h^l, h'^l⟩ + s_b²) D^l(x) D^l(x')ᵀ
 
-    It takes every module that is called once and alone uses its parameters: nn.Linear, nn.Conv2d,
-    normalisations, your own. What it cannot take (layers called twice, tied weights, parameters
-    used outside their module) it leaves to "jacobian", which contracts J, point by point: by vmap,
-    or by a loop where vmap fails (branches on values, recurrent layers) or errs (nn.PReLU).
-    "ntvp" pushes each row of J forward through the model. "auto" takes the cheapest by estimate.
+    For an `MLP` both are written out by hand, which is fastest. Of any other model hooks read them
+    off: of every module that is called once, linear layers, convolutions, embeddings, your own. The
+    result is compared with one plain backward pass over the points given, and what disagrees
+    (layers called twice, tied weights, parameters used outside their module) is left to "jacobian",
+    which contracts J point by point. "ntvp" pushes each row of J forward through the model. "auto"
+    is "layerwise".
 
-    Memory: about 512 MB beyond the result, or what four points need; more are cut in chunks.
+    Memory: about 512 MB beyond the result, or what a point needs; more points are cut in blocks.
     x2 = None does half the work and returns an exactly symmetric kernel.
 
     Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, section 4; Novak, Sohl-Dickstein,
     Schoenholz 2022, arXiv:2206.08720, section 3.
 
     Args:
-        model: Any module that treats rows independently, (n, …) → (n, k) or (n,).
+        model: Any module that treats rows independently, (n, …) → (n, k) or (n,). Of complex
+            parameters the real and the imaginary part count as two.
         x1: (n1, …) points.
         x2: (n2, …) points; None means x1.
         outputs: "full" (n1, n2, k, k) with entry [a, b, i, j] = ∂f_i(x1_a) · ∂f_j(x2_b);
@@ -56,11 +59,10 @@ def empirical_ntk(
         chunk_size: Points of each side that are held at once; None chooses by memory.
 
     Returns:
-        The kernel, detached, with the device and dtype of the model.
+        The kernel, detached, in the dtype of the outputs.
 
     Raises:
-        TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, a name is unknown, or rows are not independent.
+        ValueError: If rows are not independent or random, or parameters act in training mode only.
         MemoryError: If the kernel itself does not fit.
 
     Example:
@@ -68,10 +70,19 @@ def empirical_ntk(
         >>> empirical_ntk(line, torch.tensor([[2.0]]), torch.tensor([[3.0]]), outputs="trace")
         tensor([[7.]])
     """
-    _checks.require_choice("method", method, ["auto", "layerwise", "jacobian", "ntvp"])
-    return _kernels(model, x1, x2, outputs, method, chunk_size, lambda layer: "")[""]
+    work = Work(model, x1, x2, outputs, method, chunk_size)  # looks at the arguments
+    kernel = work.new_kernel()
+    if method == "ntvp":
+        return work.finished(work.pushed_forward(kernel))
+    for tile, f, g in work.tiles(dict.fromkeys(work.layers, kernel)):  # f, g: a layer at x1, at x2
+        inner = (f.h @ g.h.mT).mul_(f.weight**2).add_(f.bias**2)
+        add_product(tile, inner, f.d @ g.d.mT)  # tile += (w² ⟨h, h'⟩ + b²) D D'ᵀ
+    return work.finished(kernel)
 
 
+@plain_torch()
+@torch.inference_mode(False)
+@torch.no_grad()
 def layer_ntks(
     model: nn.Module, x1: Tensor, x2: Tensor | None = None, *, outputs: str = "full"
 ) -> dict[str, Tensor]:
@@ -88,123 +99,120 @@ def layer_ntks(
     Returns:
         A kernel, shaped as that of `empirical_ntk`, for each module that holds trainable parameters
         by its name in `model.named_modules()`; parameters of `model` itself by its class name.
-
-    Raises:
-        TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, a name is unknown, or rows are not independent.
-        MemoryError: If the kernels themselves do not fit.
     """
+    work = Work(model, x1, x2, outputs, "auto", None)
+    kernels = {layer: work.new_kernel() for layer in work.layers}
+    for tile, f, g in work.tiles(kernels):
+        inner = (f.h @ g.h.mT).mul_(f.weight**2).add_(f.bias**2)
+        add_product(tile, inner, f.d @ g.d.mT)
+    return {key or type(work.model).__name__: work.finished(k) for key, k in kernels.items()}
 
-    def key(layer):
-        return layer or type(getattr(model, "_orig_mod", model)).__name__
 
-    return _kernels(model, x1, x2, outputs, "layerwise", None, key)
+class Work:
+    """What one kernel takes: a model taken apart, and blocks of points that fit in memory."""
 
+    def __init__(self, model, x1, x2, outputs: str, method: str, chunk_size: int | None):
+        """Look at the arguments of `empirical_ntk`, and take the model apart."""
+        self.model = getattr(model, "_orig_mod", model)
+        points = {"x1": x1} if x2 is None else {"x1": x1, "x2": x2}
+        self.parameters = _checks.require_points(self.model, **points)
+        _checks.require_choice("outputs", outputs, ["full", "diagonal", "trace"])
+        _checks.require_choice("method", method, ["auto", "layerwise", "jacobian", "ntvp"])
+        if chunk_size is not None:
+            _checks.require_integer("chunk_size", chunk_size, at_least=1)
+        self.symmetric, self.outputs, self.chunk_size = x2 is None, outputs, chunk_size
+        self.x1, self.x2 = x1.clone(), (x1 if x2 is None else x2).clone()
+        self.layers = list(dict.fromkeys(name.rpartition(".")[0] for name in self.parameters))
+        layerwise = method in {"auto", "layerwise"}
+        if layerwise and all(WrittenOut.takes(self.model, x) for x in (self.x1, self.x2)):
+            self.parts = WrittenOut(self.model, self.x1)
+        else:
+            self.parts = Layers(self.model, self.parameters, self.x1, outputs, method)
+        self.value, self.k = self.parts.value, self.parts.value.shape[1]
+        self.each = self.k if outputs == "full" else 1  # rows of the kernel for a point
 
-@plain_attention()
-@torch.inference_mode(False)
-@torch.no_grad()
-def _kernels(
-    model, x1, x2, outputs: str, method: str, chunk_size: int | None, key: Callable[[str], str]
-) -> dict[str, Tensor]:
-    """Return the kernels of the layers, summed over those with the same `key(name)`."""
-    model = getattr(model, "_orig_mod", model)  # that of torch.compile, which hooks would compile
-    parameters = _checks.trainable_parameters(model)
-    _checks.require_rowwise(model)
-    _checks.require_choice("outputs", outputs, ["full", "diagonal", "trace"])
-    if chunk_size is not None:
-        _checks.require_integer("chunk_size", chunk_size, at_least=1)
-    symmetric = x2 is None
-    x2 = x1 if symmetric else x2
-    for name, x in [("x1", x1)] if symmetric else [("x1", x1), ("x2", x2)]:
-        _checks.require_tensor(name, x, integers=True)
-    _checks.require_matching(model, x1=x1, x2=x2)
-    x1, x2 = (x.clone() if x.is_inference() else x.detach() for x in (x1, x2))
+    def new_kernel(self) -> Tensor:
+        """Return a kernel of zeros, shaped as in `_tiles`, or say that it does not fit."""
+        shape = (len(self.x1) * self.each, len(self.x2) * self.each)
+        shape = (self.k, *shape) if self.outputs == "diagonal" else shape
+        try:
+            return self.value.new_zeros(shape)
+        except RuntimeError as error:
+            size = math.prod(shape) * self.value.element_size() / 1e9
+            raise MemoryError(
+                f"the kernel alone needs {size:,.1f} GB. Take fewer points, or outputs='trace'."
+            ) from error
 
-    plan = make_plan(model, x1, x2, outputs, structured=method in {"auto", "layerwise"})
-    k, row_bytes = plan.value.shape[1], plan.row_bytes
-    if method == "auto":
-        cheaper = 4 * k * plan.forward_flops < plan.pair_flops
-        push = cheaper and can_push(model, parameters, x1, plan.value)
-        method = "ntvp" if push else "layerwise"
-    if method == "ntvp":
-        row_bytes = 4 * k * sum(p.nbytes for p in parameters.values())
-    rows = chunk_size or max(1, WORKING_SET // row_bytes)
+    def tiles(self, kernels: dict[str, Tensor]) -> Iterator[tuple[Tensor, Rows, Rows]]:
+        """Yield tiles of the kernels of layers, with the layer at the rows and at the columns."""
+        while True:
+            try:
+                for group, rows in self.parts.groups(max(len(self.x1), len(self.x2))):
+                    yield from self._tiles(kernels, group, self.chunk_size or rows)
+                return
+            except RefutedError:  # something is taken in a plainer way from now on
+                for kernel in kernels.values():
+                    kernel.zero_()
 
-    def factors(x):
-        rest = jacobian(model, plan.rest, x, plan.value).items()
-        return [
-            *layer_factors(model, plan, x),
-            *(Factor(_owner(n), None, j.flatten(2).transpose(0, 1)[:, :, None]) for n, j in rest),
+    def _tiles(self, kernels: dict, group: list[str], rows: int) -> Iterator[tuple]:
+        """Yield the tiles of a group of layers, in blocks of `rows` points of each side."""
+
+        def factors(x, start, *, look):
+            for factor in self.parts.factors(x[start : start + rows], group, look=look):
+                yield factor.names[0].rpartition(".")[0], in_rows(factor, self.outputs)
+
+        at = left = None
+        for a, b in self.blocks(rows):
+            if a != at:
+                at, left = a, list(factors(self.x1, a, look=True))
+            same, look = self.symmetric and a == b, not self.symmetric and a == 0
+            right = left if same else factors(self.x2, b, look=look)
+            for (layer, f), (_, g) in zip(left, right, strict=True):
+                block = self.block(kernels[layer], a, b, rows)
+                yield from tiles(block, f, g, self.each, triangle=same)
+
+    def block(self, kernel: Tensor, a: int, b: int, rows: int) -> Tensor:
+        """Return the block of `kernel` for `rows` points from `a` of x1 and from `b` of x2."""
+        e = self.each
+        return kernel[..., a * e : (a + rows) * e, b * e : (b + rows) * e]
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, int]]:
+        """Yield the first points of both sides of all blocks; half of a symmetric kernel."""
+        corners = [
+            (a, b)
+            for a in range(0, len(self.x1), rows)
+            for b in range(a if self.symmetric else 0, len(self.x2), rows)
         ]
+        if len(corners) > 1:
+            corners = tqdm(corners, "tangent kernel", unit="block", leave=False, delay=2)
+        yield from corners
 
-    def add_grams(blocks, left, right):
-        for f1, f2 in zip(left, right, strict=True):
-            add_gram(blocks[key(f1.layer)], f1, f2, triangle=right is left)
+    def pushed_forward(self, kernel: Tensor) -> Tensor:
+        """Fill `kernel` by forward mode along the rows of the Jacobian."""
+        size = sum(p.nbytes for p in self.parameters.values())
+        rows = self.chunk_size or max(1, WORKING_SET // (4 * self.k * size))
+        for a, b in self.blocks(rows):
+            x1, x2 = self.x1[a : a + rows], self.x2[b : b + rows]
+            pushed = push_forward(self.model, self.parameters, x1, x2, self.k)  # (n1, k, n2, k)
+            same = pushed.diagonal(dim1=1, dim2=3).movedim(-1, 0)
+            wanted = {
+                "full": pushed.flatten(2).flatten(0, 1),
+                "diagonal": same,
+                "trace": same.sum(0),
+            }
+            self.block(kernel, a, b, rows).copy_(wanted[self.outputs])
+        return kernel
 
-    groups, each = {"full": (1, k), "diagonal": (k, 1), "trace": (1, 1)}[outputs]
-    names = dict.fromkeys(key(name) for name in [*plan.layers, *map(_owner, plan.rest)])
-    shape = (groups, len(x1), each, len(x2), each)
-    kernels = {name: _zeros(shape, plan.value) for name in names}
-    if method == "ntvp":
-        kernels = {"": _zeros(shape, plan.value)}
-        left = partial(jacobian, model, parameters, value=plan.value)
-        push = partial(push_forward, model, parameters)
-        _fill(kernels, x1, x2, symmetric, rows, left, lambda x: x, push)
-    else:
-        _fill(kernels, x1, x2, symmetric, rows, factors, factors, add_grams)
-    arrange = {
-        "full": lambda kernel: kernel[0].permute(0, 2, 1, 3),
-        "diagonal": lambda kernel: kernel[:, :, 0, :, 0].permute(1, 2, 0),
-        "trace": lambda kernel: kernel[0, :, 0, :, 0],
-    }[outputs]
-    return {name: arrange(kernel) for name, kernel in kernels.items()}
-
-
-def _owner(parameter: str) -> str:
-    """Return the name of the module that holds `parameter`."""
-    return parameter.rpartition(".")[0]
-
-
-def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return a kernel of zeros, or say that it does not fit."""
-    try:
-        return torch.zeros(shape, dtype=like.dtype, device=like.device)
-    except RuntimeError as error:
-        size = math.prod(shape) * like.element_size() / 1e9
-        raise MemoryError(
-            f"the kernel alone needs {size:,.1f} GB. Take fewer points, or outputs='trace'."
-        ) from error
-
-
-def _fill(
-    kernels, x1, x2, symmetric: bool, rows: int, left: Callable, right: Callable, add: Callable
-):
-    """Fill `kernels` (groups, n1, each, n2, each) block by block of `rows` points.
-
-    Calls add(blocks, left(part of x1), right(part of x2)); for a `symmetric` kernel only on and
-    above the diagonal, where `right` gets what `left` gave, and mirrors.
-    """
-    corners = [
-        (a, b) for a in range(0, len(x1), rows) for b in range(a if symmetric else 0, len(x2), rows)
-    ]
-    at = first = second = None
-    if len(corners) > 1:
-        corners = tqdm(corners, "tangent kernel", unit="block", leave=False, delay=2)
-    for a, b in corners:
-        second = None
-        if a != at:
-            at, first = a, left(x1[a : a + rows])
-        share = symmetric and a == b and left is right
-        second = first if share else right(x2[b : b + rows])
-        blocks = {name: k[:, a : a + rows, :, b : b + rows] for name, k in kernels.items()}
-        add(blocks, first, second)
-    for kernel in kernels.values():
-        if symmetric:
+    def finished(self, kernel: Tensor) -> Tensor:
+        """Return `kernel` as the caller wants it, after a look at it."""
+        if self.symmetric:
             mirror(kernel)
         if not _checks.is_finite(kernel):
             raise ValueError(
                 f"the tangent kernel holds NaN or infinite values although the outputs do not: a "
-                f"derivative is infinite, as that of sqrt at 0, or {kernel.dtype} overflows. Mend "
+                f"derivative is infinite, as that of sqrt at 0, or {kernel.dtype} overflows. Fix "
                 f"the model, or convert it and the points with .double()."
             )
+        if self.outputs == "full":
+            return kernel.view(len(self.x1), self.k, -1, self.k).transpose(1, 2)
+        return kernel.movedim((-2, -1), (0, 1))

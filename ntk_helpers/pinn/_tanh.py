@@ -1,39 +1,33 @@
-"""What a step of training a PINN needs, u and Lu and their pull on θ, as fast as can be."""
+"""One step of training a PINN with one hidden layer of tanh units, every derivative written out."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 
-from ntk_helpers.kernels._jacobian import plain_attention
 from ntk_helpers.kernels._mlp import is_as_made
-from ntk_helpers.pinn.kernel import PINNKernel, field_of, gram, pinn_kernel
+from ntk_helpers.pinn.kernel import PINNKernel, gram
 from ntk_helpers.pinn.problem import Operator, Standardized, second_derivative
 
-METHODS = ("auto", "analytic", "taylor", "autograd")
 
+def fits(model: nn.Module, x: Tensor, operator: Operator) -> bool:
+    """Return whether `TanhFields` computes this `model`, at points `x` (n, d), and `operator`.
 
-def make_fields(model: nn.Module, x_boundary, x_interior, operator: Operator, method: str):
-    """Return the fastest object with .values(), .descend(…) and .kernel() that fits, or `method`.
-
-    Raises:
-        ValueError: If the method that was asked for cannot take this model and operator.
+    The model is an `MLP` as it was made, plain or in a `Standardized` without hooks; one input, one
+    hidden layer of tanh units, and every parameter of it trainable.
     """
-    depth = _depth(model, x_interior) if operator is second_derivative else 0
-    trained = all(p.requires_grad for p in model.parameters())
-    fits = {"analytic": depth == 1 and trained, "taylor": depth > 0, "autograd": True}
-    if method == "auto":
-        method = next(name for name, possible in fits.items() if possible)
-    if not fits[method]:
-        raise ValueError(
-            f"method {method!r} needs an ntk.MLP with one input and tanh (for 'analytic' also one "
-            f"hidden layer, all of it trainable), plain or in ntk.Standardized, and the operator "
-            f"u ↦ u''. Neither may be a subclass, nor have hooks, another forward or parametrized "
-            f"layers. Use method='auto'."
-        )
-    kind = {"analytic": AnalyticFields, "taylor": TaylorFields, "autograd": Fields}[method]
-    return kind(model, x_boundary, x_interior, operator)
+    network, _, _ = _parts(model)
+    return (
+        operator is second_derivative
+        and is_as_made(network)
+        and not (model._forward_hooks or model._forward_pre_hooks or "forward" in vars(model))
+        and not (model._backward_hooks or model._backward_pre_hooks)
+        and network.activation == "tanh"
+        and len(network.layers) == 2
+        and x.shape[1] == 1
+        and sum(p.requires_grad for p in model.parameters()) == len(list(model.parameters())) == 4
+    )
 
 
 def _parts(model: nn.Module) -> tuple[nn.Module, Tensor | float, Tensor | float]:
@@ -43,108 +37,44 @@ def _parts(model: nn.Module) -> tuple[nn.Module, Tensor | float, Tensor | float]
     return model, 0.0, 1.0
 
 
-def _depth(model: nn.Module, x: Tensor) -> int:
-    """Return how many layers of tanh units the MLP in `model` has, for points `x` (n, 1).
-
-    0 is any other model, be it an MLP altered by a subclass, a hook or a parametrization.
-    """
-    network, _, _ = _parts(model)
-    untouched = is_as_made(network) and not (model._forward_hooks or model._forward_pre_hooks)
-    fits = untouched and network.activation == "tanh" and x.shape[1] == 1
-    return len(network.layers) - 1 if fits else 0
-
-
-class Fields:
-    """u on the boundary and Lu inside, by automatic differentiation: any model, any operator."""
-
-    threads = None  # as many as torch likes
-    around = staticmethod(plain_attention)  # a context to train in: the model may hold attention
-
-    def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
-        """Hold what does not change in training."""
-        self.model, self.operator = model, operator
-        self.x_boundary, self.x_interior = x_boundary.detach(), x_interior.detach()
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-
-    def values(self) -> tuple[Tensor, Tensor]:
-        """Return u (n_b,) and Lu (n_r,) at the current parameters."""
-        theta = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self._u = self.model(self.x_boundary).reshape(-1)
-        self._lu = vmap(self.operator(field_of(self.model, theta)))(self.x_interior)
-        return self._u.detach(), self._lu.detach()
-
-    def descend(self, pull_boundary: Tensor, pull_interior: Tensor, rate: float) -> None:
-        """Take θ ← θ − rate · Jᵀ (pull_boundary; pull_interior), at the last `values`."""
-        outputs, pulls = [self._u, self._lu], [pull_boundary, pull_interior]
-        held = [(f, p) for f, p in zip(outputs, pulls, strict=True) if f.requires_grad]
-        outputs, pulls = zip(*held, strict=True)
-        gradients = torch.autograd.grad(outputs, self.parameters, pulls, materialize_grads=True)
-        with torch.no_grad():
-            torch._foreach_add_(self.parameters, gradients, alpha=-rate)
-
-    def kernel(self) -> PINNKernel:
-        """Return the tangent kernel at the current parameters."""
-        return pinn_kernel(self.model, self.x_boundary, self.x_interior, self.operator)
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one CPU thread: on such small matrices two took three times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-class TaylorFields(Fields):
-    """The same for an MLP and u'': (h, h', h'') pass through the layers together.
-
-    z = s_w W h + s_b b gives z' = s_w W h' and z'' = s_w W h''; and φ(z)' = φ'(z) z',
-    φ(z)'' = φ''(z) z'² + φ'(z) z'', with φ = tanh: φ' = 1 − φ² and φ'' = −2 φ φ'.
-    """
-
-    around = nullcontext
-
-    def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
-        """Hold all points in one batch, each boundary point once, standardised, with x̂' = 1/s."""
-        super().__init__(model, x_boundary, x_interior, operator)
-        network, mean, scale = _parts(model)
-        points, self.which = self.x_boundary.unique(dim=0, return_inverse=True)
-        self.n_once, self.layers = len(points), network.layers
-        x = (torch.cat([points, self.x_interior]) - mean) / scale
-        self.inputs = torch.stack([x, torch.ones_like(x) / scale, torch.zeros_like(x)])
-
-    def values(self) -> tuple[Tensor, Tensor]:
-        """Return u (n_b,) and u'' (n_r,) at the current parameters."""
-        h = self.inputs
-        *hidden, last = self.layers
-        for layer in hidden:
-            z, z1, z2 = layer.weight_scale * (h @ layer.weight.T)
-            phi = (z + layer.bias_scale * layer.bias).tanh()
-            slope = 1 - phi * phi
-            h = torch.stack([phi, slope * z1, slope * (z2 - 2 * phi * z1 * z1)])
-        self._u = last(h[0, : self.n_once])[self.which, 0]
-        self._lu = last.weight_scale * (h[2, self.n_once :] @ last.weight[0])
-        return self._u.detach(), self._lu.detach()
-
-
-class AnalyticFields(Fields):
-    """The same for one hidden layer of tanh units, with every derivative written out.
+class TanhFields:
+    """u on the boundary and u'' inside, with their pull on θ.
 
     With x̂ = (x − m)/s, z = s_1 W x̂ + c_1 b and a = s_1 W / s::
 
         u = s_2 V φ(z) + c_2 b_2          ∂u/∂V = s_2 φ      ∂u/∂z = s_2 V φ'
         u'' = s_2 V a² φ''(z)             ∂u''/∂V = s_2 a² φ''
         ∂u''/∂b = c_1 s_2 V a² φ'''       ∂u''/∂W = s_1 s_2 V (2 a φ'' / s + a² φ''' x̂)
+
+    The chain rule for u'' is in notebooks/06_pinn.ipynb, "Inputs that are spread out".
     """
 
-    around = nullcontext
-    threads = 1  # such small matrices gain nothing by more, and lose a lot on a busy machine
+    around = staticmethod(one_thread)  # a context to train in
 
-    def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor, operator):
+    def __init__(self, model: nn.Module, x_boundary: Tensor, x_interior: Tensor):
         """Hold standardised points, each boundary point once, and views of the parameters."""
-        super().__init__(model, x_boundary, x_interior, operator)
         network, mean, scale = _parts(model)
         first, last = network.layers
+        self.parameters = list(model.parameters())
         self.s1, self.c1 = first.weight_scale, first.bias_scale
         self.s2, self.c2 = last.weight_scale, last.bias_scale
         self.scale = float(scale)
         self.w, self.b = first.weight.data[:, 0], first.bias.data
         self.v, self.b2 = last.weight.data[0], last.bias.data
-        points, self.which = self.x_boundary.unique(dim=0, return_inverse=True)
+        points, self.which = x_boundary.detach().unique(dim=0, return_inverse=True)
         self.at_boundary = (points - mean) / scale
-        self.inside = (self.x_interior - mean) / scale
+        self.inside = (x_interior.detach() - mean) / scale
         self.moments = torch.cat([torch.ones_like(self.inside), self.inside], 1).T  # rows 1, x̂
 
     def values(self) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What training a physics-informed network would do if its kernel were constant, in closed form."""
+"""Training of a physics-informed network in closed form, for a kernel that stays constant."""
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ class PINNDynamics:
     With D = diag(λ_b c_b …, λ_r c_r …), F = (u(x_b); Lu(x_r)) and Y = (g; f)::
 
         dF/dt = −K D (F − Y)      F_t = Y + D^{−½} e^{−D^½ K D^½ t} D^½ (F_0 − Y)
+
+    Derived in notebooks/06_pinn.ipynb, "4. Which of the two losses is learned first?".
+    Derived in notebooks/06_pinn.ipynb, "The cure: two weights" (D).
 
     Attributes:
         flow: The `KernelDynamics` of D^½ F with the kernel D^½ K D^½.
@@ -38,39 +41,32 @@ class PINNDynamics:
             start: u (n_b,) and Lu (n_r,) at t = 0.
             weights: (λ_b, λ_r), greater than 0.
             loss: "sum" or "mean", as in `train_pinn`.
-
-        Raises:
-            TypeError: If an argument is of the wrong type, or dtypes differ.
-            ValueError: If shapes or devices do not fit, or a weight is not positive.
         """
         if not isinstance(kernel, PINNKernel):
             raise TypeError(
-                f"kernel must be a PINNKernel; got {type(kernel).__name__}. ntk.pinn_kernel(…) "
-                f"makes one."
+                f"kernel must be a PINNKernel, as ntk.pinn_kernel(…) returns; got "
+                f"{type(kernel).__name__}."
             )
+        shape = tuple(kernel.ur.shape)
         for name, parts in [("targets", targets), ("start", start)]:
             if not isinstance(parts, tuple | list) or len(parts) != 2:
                 raise TypeError(
-                    f"{name} must be a pair of tensors, boundary and interior; got "
-                    f"{type(parts).__name__}. Write {name}=(…, …)."
+                    f"{name} must be a pair of tensors, {name}=(boundary, interior); got "
+                    f"{type(parts).__name__}."
                 )
             for part in parts:
                 _checks.require_tensor(name, part)
                 _checks.require_same_place(kernel=kernel.uu, **{name: part})
-            sizes = tuple(part.numel() for part in parts)
-            if sizes != kernel.ur.shape:
+            if (sizes := tuple(part.numel() for part in parts)) != shape:
                 raise ValueError(
-                    f"{name} must hold {len(kernel.uu)} boundary and {len(kernel.rr)} interior "
-                    f"values, as the kernel does; got {sizes[0]} and {sizes[1]}. Write "
-                    f"{name}=(boundary, interior)."
+                    f"{name} must hold {shape[0]} boundary and {shape[1]} interior values, as the "
+                    f"kernel does; got {sizes[0]} and {sizes[1]}."
                 )
-        self._n = len(kernel.uu)
-        scales = loss_scales(loss, self._n, len(kernel.rr))
+        self._n = shape[0]
+        scales = loss_scales(loss, *shape)
         pair = [w * c for w, c in zip(weight_pair(weights, positive=True), scales, strict=True)]
-        diagonal = [
-            torch.full_like(b[0], d) for b, d in zip((kernel.uu, kernel.rr), pair, strict=True)
-        ]
-        self._root = torch.cat(diagonal).sqrt()
+        root = kernel.uu.new_tensor(pair).sqrt()
+        self._root = torch.cat([d.expand(n) for d, n in zip(root, shape, strict=True)])
         y, f0 = (torch.cat([part.reshape(-1) for part in parts]) for parts in (targets, start))
         square = kernel.weighted(*pair).full
         self.flow = KernelDynamics(square, self._root * y, self._root * f0, loss="sum")
@@ -92,10 +88,6 @@ class PINNDynamics:
             t: Time, or T times.
             k_test_train: (m, n_b + n_r) kernel of u at those points with u(x_b) and Lu(x_r).
             f0_test: (m,) u at those points at t = 0.
-
-        Raises:
-            TypeError: If an argument is of the wrong type, or dtypes differ.
-            ValueError: If a time is negative or NaN, or shapes or devices do not fit.
         """
         return self.flow.test(t, self._scaled(k_test_train), f0_test)
 
@@ -106,7 +98,7 @@ class PINNDynamics:
         return self.flow.test_steps(k, learning_rate, self._scaled(k_test_train), f0_test)
 
     def _scaled(self, k_test_train: Tensor) -> Tensor:
-        """Return K(x, X) D^½ (m, n_b + n_r), after a look at its columns."""
+        """Return K(x, X) D^½ (m, n_b + n_r)."""
         _checks.require_tensor("k_test_train", k_test_train, ndim=(2,))
         _checks.require_same_place(kernel=self._root, k_test_train=k_test_train)
         n_b, n = self._n, len(self._root)
@@ -119,6 +111,6 @@ class PINNDynamics:
         return k_test_train * self._root
 
     def _split(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo the scaling by D^½ and part the boundary from the interior."""
+        """Divide by D^½ and separate the boundary from the interior."""
         values = scaled / self._root
         return values[..., : self._n], values[..., self._n :]

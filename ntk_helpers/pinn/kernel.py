@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from ntk_helpers import _checks
-from ntk_helpers.kernels._jacobian import plain_attention, run
-from ntk_helpers.kernels.empirical import WORKING_SET
-from ntk_helpers.pinn.problem import Field, Operator
+from ntk_helpers.kernels._factors import WORKING_SET
+from ntk_helpers.kernels._jacobian import plain_torch, real, run
+from ntk_helpers.pinn._terms import Term, check_pinn
+from ntk_helpers.pinn.problem import Operator
 
 
 class PINNKernel(NamedTuple):
@@ -20,6 +21,7 @@ class PINNKernel(NamedTuple):
     D = diag(λ_b …, λ_r …). K D has the eigenvalues of the symmetric D^½ K D^½: real and ≥ 0.
 
     Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, lemma 3.1 and section 6.
+    Derived in notebooks/06_pinn.ipynb, "2. Two residuals, one kernel".
 
     Attributes:
         uu: (n_b, n_b), boundary with boundary; rank ≤ 2 where the boundary is two points.
@@ -41,21 +43,35 @@ class PINNKernel(NamedTuple):
         return torch.linalg.eigvalsh(self.full)
 
     def weighted(self, boundary: float, residual: float) -> "PINNKernel":
-        """Return D^½ K D^½, which has the eigenvalues of K D, for weights λ_b and λ_r ≥ 0."""
+        """Return D^½ K D^½, which has the eigenvalues of K D, for weights λ_b and λ_r ≥ 0.
+
+        Derived in notebooks/06_pinn.ipynb, "7. Three statements that need care".
+        """
         boundary, residual = weight_pair((boundary, residual))
         mixed = math.sqrt(boundary * residual)
         return PINNKernel(boundary * self.uu, mixed * self.ur, residual * self.rr)
 
-    def balance_weights(self) -> tuple[float, float]:
-        """Return λ_b = Tr K / Tr K_uu and λ_r = Tr K / Tr K_rr: equal sums of rates for both.
+    def balance_weights(self, loss: str = "sum") -> tuple[float, float]:
+        """Return λ_b and λ_r for which both losses have the same sum of rates, λ c Tr.
 
-        Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, algorithm 1.
+        With T_b = c_b Tr K_uu and T_r = c_r Tr K_rr they are λ_b = (T_b + T_r) / T_b and
+        λ_r = (T_b + T_r) / T_r. For "sum", where c = 1, T_b + T_r is Tr K.
+
+        Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, algorithm 1 (for "sum").
+        Derived in notebooks/06_pinn.ipynb, "The cure: two weights".
+
+        Args:
+            loss: "sum" or "mean", as in `train_pinn`.
 
         Raises:
             ValueError: If a block is zero.
         """
-        boundary, residual = (block.trace().item() for block in (self.uu, self.rr))
-        for name, trace in [("uu", boundary), ("rr", residual)]:
+        scales = loss_scales(loss, len(self.uu), len(self.rr))
+        blocks = {"uu": self.uu, "rr": self.rr}
+        boundary, residual = (
+            c * block.trace().item() for c, block in zip(scales, blocks.values(), strict=True)
+        )
+        for name, trace in zip(blocks, (boundary, residual), strict=True):
             if not trace > 0:
                 raise ValueError(
                     f"K_{name} is zero, so no weight can balance it: training does not move that "
@@ -70,23 +86,25 @@ def pinn_kernel(
 ) -> PINNKernel:
     """Return the tangent kernel of u on the boundary and Lu inside, for any model and operator.
 
-    A row of J is ∂u(x)/∂θ or ∂(Lu)(x)/∂θ, by reverse mode over whatever `operator` does.
-    Jacobians of more than about 400 MB are computed again in chunks.
+    A row of J is ∂u(x)/∂θ or ∂(Lu)(x)/∂θ, by reverse mode over whatever `operator` does; θ are the
+    trainable parameters of `model`. Jacobians of more than about 400 MB are computed in chunks.
+
+    Derived in notebooks/06_pinn.ipynb, "2. Two residuals, one kernel".
 
     Args:
         model: Any module with one output that treats rows independently, (n, d) → (n, 1) or (n,).
-            Buffers that its forward moves are moved in a copy.
+            Buffers that its forward writes to are updated on a copy.
         x_boundary: (n_b, d) points where u is given.
         x_interior: (n_r, d) points where Lu = f is asked for.
         operator: Maps a function of one point, (d,) → scalar, to another; built with torch.func.
+            A coefficient that is learned, as in k u'' = f, is a parameter of `model`: make it an
+            attribute, `model.k = nn.Parameter(…)`, that `operator` reads.
 
     Returns:
-        The kernel, detached, with the device and dtype of the model.
+        The kernel, detached, with the device and dtype of the points.
 
     Raises:
-        TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, `operator` does not return a scalar, torch.func
-            cannot run the model, or a value is not finite.
+        ValueError: If torch.func cannot run the model, or the kernel is not finite.
 
     Example:
         >>> line = nn.Linear(1, 1)  # u = θ₁ x + θ₂, Lu = u' = θ₁
@@ -96,36 +114,30 @@ def pinn_kernel(
                 [1., 2., 1.],
                 [0., 1., 1.]])
     """
-    theta = {name: p.detach() for name, p in check_pinn(model, x_boundary, x_interior, operator)}
-    size = sum(p.numel() for p in theta.values())
-    rows = max(1, WORKING_SET // (4 * size * x_boundary.element_size()))
-
-    @plain_attention()
-    def jacobian(x, transform):
-        def f(theta, point):
-            return transform(field_of(model, theta))(point)
-
-        parts = vmap(grad(f), (None, 0))(theta, x).values()
-        return torch.cat([part.flatten(1) for part in parts], 1).detach()
-
-    blocks = [(x, lambda u: u) for x in x_boundary.detach().split(rows)]
-    blocks += [(x, operator) for x in x_interior.detach().split(rows)]
-    sizes = [len(x) for x, _ in blocks]
-    full = x_boundary.new_zeros(sum(sizes), sum(sizes))
-    for i, left in enumerate(blocks):
-        j_left, top = jacobian(*left), sum(sizes[:i])
-        for j, right in enumerate(blocks[i:], i):
-            j_right, start = j_left if i == j else jacobian(*right), sum(sizes[:j])
-            product = gram(j_left) if i == j else j_left @ j_right.T
-            full[top : top + len(j_left), start : start + len(j_right)] = product
-            full[start : start + len(j_right), top : top + len(j_left)] = product.T
+    parameters = check_pinn(model, x_boundary, x_interior, operator)
+    size = sum(p.numel() for p in parameters.values())
+    chunk = max(1, WORKING_SET // (4 * size * x_boundary.element_size()))
+    terms = [(Term(model, lambda u: u), x_boundary), (Term(model, operator), x_interior)]
+    blocks = [(term, x) for term, points in terms for x in points.detach().split(chunk)]
+    n = len(x_boundary) + len(x_interior)
+    places = torch.arange(n).split([len(x) for _, x in blocks])
+    full = x_boundary.new_zeros(n, n)
+    j_left = _jacobian(*blocks[0], parameters)
+    for i, rows in enumerate(places):
+        full[rows[:, None], rows] = gram(j_left)
+        for k in reversed(range(i + 1, len(blocks))):  # the next one comes last, and goes left
+            j_right, columns = _jacobian(*blocks[k], parameters), places[k]
+            product = j_left @ j_right.T
+            full[rows[:, None], columns] = product
+            full[columns[:, None], rows] = product.T
+        j_left = j_right
     if not _checks.is_finite(full):
         raise ValueError(
             "the kernel holds NaN or infinite values. Look at model(x), and at what `operator` "
             "does at these points (a division by zero?)."
         )
-    n = len(x_boundary)
-    return PINNKernel(full[:n, :n], full[:n, n:], full[n:, n:])
+    n_b = len(x_boundary)
+    return PINNKernel(full[:n_b, :n_b], full[:n_b, n_b:], full[n_b:, n_b:])
 
 
 def gram(j: Tensor) -> Tensor:
@@ -134,71 +146,35 @@ def gram(j: Tensor) -> Tensor:
     return (product + product.T) / 2
 
 
-def field_of(model: nn.Module, theta: dict[str, Tensor]) -> Field:
-    """Return u as a function of one point, (d,) → scalar, at the parameters `theta`.
+@plain_torch()
+def _jacobian(term: Term, x: Tensor, parameters: dict[str, nn.Parameter]) -> Tensor:
+    """Return the derivatives (n, P) of `term` at points `x` (n, d) in the parameters of its model.
 
-    That function raises ValueError where torch.func cannot run the model.
+    vmap does it, with other tensors in place of the parameters. Where a plain backward pass, from a
+    mixture of a few values, finds something else, as if `operator` holds a parameter itself and
+    does not read it from the model, a plain pass for each point does it.
     """
+    theta = {f"model.{name}": p.detach() for name, p in parameters.items()}
+    j = vmap(grad(lambda t, point: run(term, point, t)), (None, 0))(theta, x)
+    j = torch.cat([real(part).reshape(len(x), -1) for part in j.values()], 1).detach()
+    few = torch.linspace(0, len(x) - 1, 5).long()
+    mix = torch.linspace(1, 2, 5).to(x)
+    found, plain = mix.to(j) @ j[few], _pull_back(term, x[few], mix, parameters)
+    tolerance = torch.finfo(x.dtype).eps ** 0.5
+    if (found - plain).norm() <= tolerance * (found.norm() + plain.norm()):
+        return j
+    return torch.stack([_pull_back(term, p[None], torch.ones_like(p[:1]), parameters) for p in x])
 
-    def u(point):
-        try:
-            return run(model, point[None], theta).reshape(())
-        except RuntimeError as error:
-            raise ValueError(
-                f"torch.func, which differentiates u point by point, cannot run this model: "
-                f"{error}\nTake in-place writes, .item() and branches on values out of its forward."
-            ) from error
 
-    return u
-
-
-@plain_attention()
-def check_pinn(model, x_boundary, x_interior, operator) -> list[tuple[str, nn.Parameter]]:
-    """Return the trainable parameters of `model`, or say what is wrong with the arguments."""
-    parameters = _checks.trainable_parameters(model)
-    _checks.require_rowwise(model)
-    _checks.require_tensor("x_boundary", x_boundary, ndim=(2,))
-    _checks.require_tensor("x_interior", x_interior, ndim=(2,))
-    _checks.require_matching(model, x_boundary=x_boundary, x_interior=x_interior)
-    if x_boundary.shape[1] != x_interior.shape[1]:
-        raise ValueError(
-            f"x_boundary and x_interior must have as many columns, the inputs of the model; got "
-            f"{x_boundary.shape[1]} and {x_interior.shape[1]}. A column of numbers is x[:, None]."
-        )
-    if not callable(operator):
-        raise TypeError(
-            f"operator must be a function that maps u to Lu; got {type(operator).__name__}. "
-            f"PoissonProblem().operator is one."
-        )
-    batch = torch.cat([x_boundary[:1], x_interior]).detach()
-    with torch.enable_grad():
-        outputs = run(model, batch[:1])
-    _checks.require_outputs(outputs, 1)
-    if outputs.numel() != 1:
-        raise ValueError(
-            f"model must have one output, the value u(x); got {outputs.numel()} for one point. "
-            f"Wrap it in a module that picks one."
-        )
-    _checks.require_attached(outputs)
-    with torch.no_grad():  # the last row too: a sum over earlier rows leaves the first alone
-        among = run(model, batch)
-        _checks.require_same_row(outputs, among)
-        _checks.require_same_row(run(model, batch[-1:]), among[-1:])
-    theta = {name: p.detach() for name, p in parameters.items()}
-    image = operator(field_of(model, theta))
-    if not callable(image):
-        raise TypeError(
-            f"operator must map a function u to a function Lu; got {type(image).__name__}. "
-            f"lambda u: lambda x: … is one."
-        )
-    value = image(x_interior[0].detach())
-    if not isinstance(value, Tensor) or value.ndim:
-        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(
-            f"operator(u)(x) must be a scalar tensor for one point x of shape (d,); got {got}. "
-            f"Pick an entry, or sum: torch.func.grad(u)(x)[0]."
-        )
-    return list(parameters.items())
+@torch.enable_grad()
+def _pull_back(term: Term, x: Tensor, weights: Tensor, parameters: dict) -> Tensor:
+    """Return the derivative (P,) of Σ weights · term(x) in the parameters, by a backward pass."""
+    values, leaves = term.at(x), list(parameters.values())
+    if values.requires_grad:
+        parts = torch.autograd.grad(values, leaves, weights.to(values), materialize_grads=True)
+    else:  # as the second derivative of ReLU, which is 0
+        parts = [torch.zeros_like(p) for p in leaves]
+    return torch.cat([real(part).flatten() for part in parts])
 
 
 def loss_scales(loss: str, n_boundary: int, n_interior: int) -> tuple[float, float]:

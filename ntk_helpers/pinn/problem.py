@@ -1,4 +1,4 @@
-"""What a physics-informed network is asked: a Poisson problem, on inputs that are standardised."""
+"""The problem that a physics-informed network solves, Poisson's, and standardised inputs."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -49,12 +49,7 @@ class PoissonProblem:
     operator = staticmethod(second_derivative)
 
     def __post_init__(self):
-        """Refuse modes that are no numbers, or that do not pair up.
-
-        Raises:
-            TypeError: If a frequency or an amplitude is not a number.
-            ValueError: If a frequency is not positive, or their numbers differ.
-        """
+        """Check that modes are numbers, one amplitude for each frequency."""
         frequencies, amplitudes = self._listed(self.frequency), self._listed(self.amplitude)
         for value in frequencies:
             _checks.require_number("frequency", value, positive=True)
@@ -75,12 +70,7 @@ class PoissonProblem:
         return sum(-c * (a * math.pi) ** 2 * torch.sin(a * math.pi * x) for a, c in self._modes())
 
     def boundary(self, n: int, *, device=None, dtype=None) -> Tensor:
-        """Return the two ends as n points, (n, 1): copies of 0, then as many of 1.
-
-        Raises:
-            TypeError: If n is not an integer.
-            ValueError: If n is odd or less than 2.
-        """
+        """Return the two ends as n points, (n, 1), n even: copies of 0, then as many of 1."""
         _checks.require_integer("n", n, at_least=2)
         if n % 2:
             raise ValueError(f"n must be even, half for each end of the interval; got {n}.")
@@ -88,12 +78,7 @@ class PoissonProblem:
         return ends.repeat_interleave(n // 2, 0)
 
     def interior(self, n: int, *, device=None, dtype=None) -> Tensor:
-        """Return n points at equal distances from 0 to 1, both included, (n, 1).
-
-        Raises:
-            TypeError: If n is not an integer.
-            ValueError: If n is less than 2.
-        """
+        """Return n ≥ 2 points at equal distances from 0 to 1, both included, (n, 1)."""
         _checks.require_integer("n", n, at_least=2)
         return torch.linspace(0, 1, n, **_checks.place(device, dtype))[:, None]
 
@@ -112,6 +97,8 @@ class Standardized(nn.Module):
 
     By the chain rule u'' carries a factor 1/s², about 12 for points spread evenly over [0, 1].
 
+    Derived in notebooks/06_pinn.ipynb, "Inputs that are spread out".
+
     Attributes:
         network: What sees standardised inputs.
         mean: (d,) m.
@@ -119,15 +106,10 @@ class Standardized(nn.Module):
     """
 
     def __init__(self, network: nn.Module, points: Tensor):
-        """Take m and s from `points` (n, d), as they are now.
-
-        Raises:
-            TypeError: If an argument is of the wrong type, or dtypes differ.
-            ValueError: If an input has the same value at all points, or devices differ.
-        """
+        """Take m and s from `points` (n, d), as they are now; every input must vary."""
         super().__init__()
         _checks.require_tensor("points", points, ndim=(2,))
-        _checks.require_matching(network, points=points)
+        _checks.require_points(network, rowwise=False, points=points)
         scale = points.detach().std(0, correction=0)
         if not (scale > 0).all():
             raise ValueError(

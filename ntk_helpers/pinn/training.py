@@ -1,8 +1,7 @@
 """Train a physics-informed network by gradient descent, with fixed or balanced weights."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -10,15 +9,16 @@ from torch import Tensor, nn
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
-from ntk_helpers.pinn._tanh import METHODS, make_fields
-from ntk_helpers.pinn.kernel import PINNKernel, check_pinn, loss_scales, weight_pair
-from ntk_helpers.training import _record as _records
+from ntk_helpers.pinn._fields import METHODS, make_fields
+from ntk_helpers.pinn._terms import check_pinn
+from ntk_helpers.pinn.kernel import PINNKernel, loss_scales, weight_pair
+from ntk_helpers.training._record import EVERY, Recorder
 
 AT_FAULT = "the targets are finite. Look for a division by zero in problem.operator at these points"
 
 
 class PINNHistory(NamedTuple):
-    """What training a PINN did, at R recorded steps.
+    """Record of training a PINN at R steps.
 
     Attributes:
         step: (R,) integers k, the number of steps taken before the record.
@@ -31,7 +31,7 @@ class PINNHistory(NamedTuple):
         kernels: The tangent kernel at each record; empty unless asked for.
         observed: (R, …) what `observe(model)` returned; None without `observe`.
         learning_rate: η.
-        diverged: True if the loss ran away and training stopped early.
+        diverged: Whether the loss diverged and training stopped early.
     """
 
     step: Tensor
@@ -48,11 +48,7 @@ class PINNHistory(NamedTuple):
 
     @property
     def kernel_change(self) -> Tensor:
-        """‖K − K_0‖ / ‖K_0‖ at each kernel that was kept, (R,), Frobenius norms.
-
-        Raises:
-            ValueError: If no kernel was kept.
-        """
+        """‖K − K_0‖ / ‖K_0‖ at each kernel that was kept, (R,), Frobenius norms."""
         if not self.kernels:
             raise ValueError("no kernel was kept: ask for them, train_pinn(…, keep_kernels=True).")
         first = self.kernels[0].full
@@ -83,9 +79,11 @@ def train_pinn(
     ½: its rate η is 2η of "mean".
 
     Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, section 3 and algorithm 1 (the weights).
+    Derived in notebooks/06_pinn.ipynb, "1. What is a PINN?".
 
     Args:
-        model: Any module with one output, (n, d) → (n, 1) or (n,).
+        model: Any module with one output, (n, d) → (n, 1) or (n,). All its trainable parameters are
+            trained, also one that only problem.operator reads, as the k of k u'' = f.
         problem: Has .operator, and .solution(x) for the boundary values g and .forcing(x) for f,
             one value for each row of x (n, d).
         x_boundary: (n_b, d) points; one that is listed m times counts m times.
@@ -93,24 +91,24 @@ def train_pinn(
         learning_rate: η, greater than 0.
         steps: Number of steps, 0 or more.
         loss: "sum" or "mean".
-        weights: (λ_b, λ_r), or "balance" for the kernel's balance weights at the start.
+        weights: (λ_b, λ_r), or "balance" for `PINNKernel.balance_weights(loss)` at the start.
         refresh_every: With "balance": compute them again each time so many steps have passed.
         record_at: Steps to record; None records about 40, dense at the start. Step 0 and the last
             are always in.
         keep_kernels: Keep the tangent kernel at each record.
-        observe: Called on the model at each record, without gradients. It must not wait for
-            threads that use this package: one at a time may.
+        observe: Called on the model at each record, without gradients; its tensors (or numbers) are
+            stacked in the history.
         progress: Show a progress bar.
-        method: "analytic", "taylor", "autograd", or "auto" for the fastest that fits.
+        method: "analytic" for an `MLP` with one hidden layer of tanh units and the operator u'',
+            "autograd" for anything, or "auto" for the faster of the two that fits.
 
     Returns:
-        The history. If the loss runs away, training stops, a RuntimeWarning names the largest
+        The history. If the loss diverges, training stops, a RuntimeWarning names the largest
         stable rate, and the history up to there is returned.
 
     Raises:
-        TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, a value is out of range, torch.func cannot run
-            the model, `method` cannot take it, or g, f or the loss is not finite at the start.
+        ValueError: If torch.func cannot run the model, `method` does not fit it, or g, f or the
+            loss is not finite at the start.
     """
     for part in ("operator", "solution", "forcing"):
         if not callable(getattr(problem, part, None)):
@@ -130,50 +128,39 @@ def train_pinn(
         if not balanced:
             raise ValueError("refresh_every is for weights='balance': fixed weights stay.")
     scales = loss_scales(loss, len(x_boundary), len(x_interior))
-    marks = _records.marks(record_at, steps, about=40)
-    look = _records.observer(observe)
+    record = Recorder(steps, record_at, observe, about=40, finite=AT_FAULT)
     g = _asked("problem.solution(x)", problem.solution(x_boundary), x_boundary)
     f = _asked("problem.forcing(x)", problem.forcing(x_interior), x_interior)
     fields = make_fields(model, x_boundary, x_interior, problem.operator, method)
     start = [p.detach().clone() for p in fields.parameters]
-    weights = fields.kernel().balance_weights() if balanced else weight_pair(weights)
+    weights = fields.kernel().balance_weights(loss) if balanced else weight_pair(weights)
 
-    records, kernels, first, diverged = [], [], None, False
+    kernels = []
     bar = tqdm(total=steps, disable=not progress, desc="training", leave=False)
-    with _threads(fields.threads), fields.around(), torch.enable_grad(), bar:
+    with fields.around(), torch.enable_grad(), bar:
         for k in range(steps + 1):
             u, lu = fields.values()
             r_u, r_lu = u - g, lu - f
-            if k in marks or k % 100 == 0:
-                both = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
-                value = both @ both.new_tensor(weights)
-                if first is None:
-                    first = _records.finite_at_start(value.item(), AT_FAULT)
-                if not value.item() <= 1e6 * (first + 1):
-                    diverged = True
+            if k in record.marks or k % EVERY == 0:
+                losses = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
+                if record.diverges(k, losses @ losses.new_tensor(weights)):
                     break
             if refresh_every and k and k % refresh_every == 0:
-                weights = fields.kernel().balance_weights()
-            if k in marks:
+                weights = fields.kernel().balance_weights(loss)
+            if k in record.marks:
                 moved = _relative(_distance(fields.parameters, start), _distance(start, None))
-                records.append((k, u, lu, both, u.new_tensor(weights), moved, look(model)))
+                record.add(k, u, lu, losses, u.new_tensor(weights), moved, record.look(model))
                 if keep_kernels:
                     kernels.append(fields.kernel())
             if k < steps:
                 pulls = weights[0] * scales[0] * r_u, weights[1] * scales[1] * r_lu
                 fields.descend(*pulls, learning_rate)
                 bar.update()
+    diverged = bool(record.diverged)
     if diverged:
-        _warn(
-            fields, start, k, learning_rate, [w * c for w, c in zip(weights, scales, strict=True)]
-        )
-    step, *columns = zip(*records, strict=True)
-    *stacked, seen = columns
-    step = torch.tensor(step, device=g.device)
-    seen = None if observe is None else torch.stack(seen)
-    stacked = [torch.stack(column) for column in stacked]
-    time = learning_rate * step.to(g.dtype)
-    return PINNHistory(step, time, *stacked, tuple(kernels), seen, float(learning_rate), diverged)
+        _warn(fields, start, k, learning_rate, weights[0] * scales[0], weights[1] * scales[1])
+    *stacked, seen = record.stack(float(learning_rate), like=g)
+    return PINNHistory(*stacked, tuple(kernels), seen, float(learning_rate), diverged)
 
 
 def _asked(name: str, value, x: Tensor) -> Tensor:
@@ -190,17 +177,6 @@ def _asked(name: str, value, x: Tensor) -> Tensor:
     return value
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Compute with `count` CPU threads meanwhile; None leaves their number alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _distance(parameters, start) -> Tensor:
     """Return ‖parameters − start‖, or ‖parameters‖ where there is no start."""
     with torch.no_grad():
@@ -213,13 +189,13 @@ def _relative(change: Tensor, size: Tensor) -> Tensor:
     return torch.where(change == 0, change, change / size)
 
 
-def _warn(fields, start, step: int, learning_rate: float, pair) -> None:
+def _warn(fields, start, step: int, learning_rate: float, *weights: float) -> None:
     """Say that training diverged, and which rate the kernel at the start allows."""
     final = [p.detach().clone() for p in fields.parameters]
     with torch.no_grad():
         torch._foreach_copy_(fields.parameters, start)
         try:
-            limit = 2 / fields.kernel().weighted(*pair).eigenvalues()[-1].item()
+            limit = 2 / fields.kernel().weighted(*weights).eigenvalues()[-1].item()
         finally:
             torch._foreach_copy_(fields.parameters, final)
     warnings.warn(
