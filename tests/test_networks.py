@@ -1,4 +1,4 @@
-"""The network is its formula, and both parameterisations are born the same function."""
+"""The network is its formula; both parameterisations are the same function at initialisation."""
 
 import copy
 import itertools
@@ -9,7 +9,7 @@ import pytest
 import torch
 from reference import mlp_by_loop
 from torch import nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import functional_call, vmap
 
 from ntk_helpers import MLP
 from ntk_helpers.activations import ACTIVATIONS
@@ -49,7 +49,7 @@ def test_the_forward_pass_is_the_formula_written_as_loops(activation, parameteri
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-def test_both_parameterisations_are_the_same_function_at_birth(depth, dtype, tolerance):
+def test_both_parameterisations_are_the_same_function_at_initialisation(depth, dtype, tolerance):
     options = {"depth": depth, "sigma_w": 1.5, "sigma_b": 0.7, "seed": 4, "dtype": dtype}
     x = torch.randn(6, 3, dtype=dtype)
     ntk, standard = (MLP(3, 50, 2, parameterization=p, **options) for p in PARAMETERIZATIONS)
@@ -90,21 +90,15 @@ def test_a_seed_leaves_the_global_generator_alone_and_no_seed_draws_from_it():
     assert first_weight(None) == first_weight(5) != first_weight(None)
 
 
-def test_the_entries_of_the_ntk_parameterisation_are_standard_normal():
-    model = MLP(100, 300, 50, depth=2, sigma_w=3.0, sigma_b=2.0, seed=0)
-    for p in model.parameters():
-        assert abs(p.mean()) < 5 / math.sqrt(p.numel())
-        assert abs(p.square().mean() - 1) < 5 * math.sqrt(2 / p.numel())
-
-
-def test_the_entries_of_the_standard_parameterisation_carry_the_scales():
-    model = MLP(
-        100, 300, 50, depth=2, sigma_w=3.0, sigma_b=2.0, parameterization="standard", seed=0
-    )
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+def test_the_entries_have_the_variance_that_the_parameterisation_says(parameterization):
+    scales = {"sigma_w": 3.0, "sigma_b": 2.0, "parameterization": parameterization}
+    model = MLP(100, 300, 50, depth=2, seed=0, **scales)
     for layer in model.layers:
-        weight, bias = layer.weight / (3 / math.sqrt(layer.in_features)), layer.bias / 2
-        for p in (weight, bias):
-            assert abs(p.square().mean() - 1) < 5 * math.sqrt(2 / p.numel())
+        spread = (1, 1) if parameterization == "ntk" else (3 / math.sqrt(layer.in_features), 2)
+        for p, sd in zip((layer.weight, layer.bias), spread, strict=True):
+            assert abs(p.mean() / sd) < 5 / math.sqrt(p.numel())
+            assert abs(p.square().mean() / sd**2 - 1) < 5 * math.sqrt(2 / p.numel())
 
 
 # Oracle: the variance of one output over wide networks is that of the Gaussian limit,
@@ -128,28 +122,18 @@ SECOND_MOMENT = {
         ("linear", 0.7, 1.0, 3),
     ],
 )
-def test_the_variance_of_a_wide_network_at_birth_is_that_of_the_limit(
+def test_the_variance_of_a_wide_network_at_initialisation_is_that_of_the_limit(
     parameterization, activation, sigma_w, sigma_b, depth
 ):
     x = torch.tensor([[0.5, -1.0, 2.0, 0.1]])
     q = sigma_w**2 * x.square().sum().item() / 4 + sigma_b**2
     for _ in range(depth):
         q = sigma_w**2 * SECOND_MOMENT[activation](q) + sigma_b**2
-    outputs = 2000  # given the hidden layers, each output is an independent draw
-    model = MLP(
-        4,
-        1000,
-        outputs,
-        depth=depth,
-        activation=activation,
-        sigma_w=sigma_w,
-        sigma_b=sigma_b,
-        parameterization=parameterization,
-        seed=2,
-    )
+    settings = {"depth": depth, "activation": activation, "sigma_w": sigma_w, "sigma_b": sigma_b}
+    # Given the hidden layers, each of 2000 outputs is an independent draw.
+    model = MLP(4, 1000, 2000, parameterization=parameterization, seed=2, **settings)
     with torch.no_grad():
-        measured = model(x).square().mean().item()
-    assert measured == pytest.approx(q, rel=0.15)
+        assert model(x).square().mean().item() == pytest.approx(q, rel=0.15)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -165,25 +149,15 @@ def test_autograd_agrees_with_finite_differences(activation, parameterization):
     )
 
 
-def test_vmap_over_points_and_functional_call_give_the_batch():
-    model = MLP(3, 8, 2, depth=2, seed=0)
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
-    x = torch.randn(5, 3)
+def test_vmap_over_points_gives_the_batch_and_over_networks_an_ensemble():
+    members, x = [MLP(3, 8, 2, depth=2, seed=seed) for seed in range(3)], torch.randn(5, 3)
+    stacked, _ = torch.func.stack_module_state(members)
 
     def one(theta, point):
-        return functional_call(model, theta, (point,))
+        return functional_call(members[0], theta, (point,))
 
-    torch.testing.assert_close(vmap(one, (None, 0))(parameters, x), model(x))
-    jacobian = vmap(jacrev(one), (None, 0))(parameters, x)
-    assert jacobian["layers.0.weight"].shape == (5, 2, 8, 3)
-
-
-def test_vmap_over_networks_is_an_ensemble():
-    members = [MLP(3, 8, seed=seed) for seed in range(3)]
-    stacked, _ = torch.func.stack_module_state(members)
-    x = torch.randn(5, 3)
-    together = vmap(lambda theta: functional_call(members[0], theta, (x,)))(stacked)
-    torch.testing.assert_close(together, torch.stack([member(x) for member in members]))
+    outputs = vmap(vmap(one, (None, 0)), (0, None))(stacked, x)
+    torch.testing.assert_close(outputs, torch.stack([member(x) for member in members]))
 
 
 def test_leading_axes_are_kept():
@@ -215,57 +189,12 @@ def test_printing_a_network_shows_sizes_and_scales():
     assert "16 → 1, weight_scale=0.5, bias_scale=0.3" in text
 
 
-@pytest.mark.parametrize("name", ["n_in", "width", "n_out", "depth"])
-def test_sizes_below_one_or_not_whole_are_refused(name):
-    sizes = {"n_in": 2, "width": 3}
-    with pytest.raises(ValueError, match=f"{name} must be at least 1; got 0"):
-        MLP(**{**sizes, name: 0})
-    with pytest.raises(TypeError, match=f"{name} must be an integer; got 2.5 of type float"):
-        MLP(**{**sizes, name: 2.5})
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"sigma_w": 0}, ValueError, "sigma_w must be finite and greater than 0; got 0"),
-        ({"sigma_w": "1"}, TypeError, "sigma_w must be a number; got '1'"),
-        ({"sigma_b": -0.1}, ValueError, "sigma_b must be finite and 0 or greater; got -0.1"),
-        ({"sigma_b": None}, TypeError, "sigma_b must be a number; got None"),
-        ({"activation": "Relu"}, ValueError, "activation must be one of 'erf', 'relu', .*'Relu'"),
-        ({"activation": torch.relu}, ValueError, "activation must be one of 'erf', .*; got <"),
-        ({"parameterization": "NTK"}, ValueError, "must be one of 'ntk', 'standard'; got 'NTK'"),
-        ({"seed": -1}, ValueError, "seed must be at least 0; got -1"),
-        ({"seed": 1.5}, TypeError, "seed must be an integer; got 1.5"),
-        ({"dtype": torch.int64}, TypeError, "dtype must be a floating-point type"),
-    ],
-)
-def test_bad_options_are_refused(options, error, message):
-    with pytest.raises(error, match=message):
-        MLP(2, 3, **options)
-
-
 @pytest.mark.parametrize("sigma", [np.float32(1.5), np.float64(1.5)])
 def test_scales_may_be_numbers_of_numpy(sigma):
     model = MLP(2, 3, sigma_w=sigma, sigma_b=sigma, seed=0)
     assert torch.equal(
         model(torch.ones(2)), MLP(2, 3, sigma_w=1.5, sigma_b=1.5, seed=0)(torch.ones(2))
     )
-
-
-@pytest.mark.parametrize("shape", [(), (4,), (4, 2), (3, 4)])
-def test_points_of_another_length_are_refused(shape):
-    with pytest.raises(ValueError, match=r"x must have 3 input\(s\) on its last axis; got shape"):
-        MLP(3, 4)(torch.ones(shape))
-
-
-def test_points_of_another_kind_are_refused():
-    model = MLP(3, 4)
-    with pytest.raises(TypeError, match=r"x must be a torch\.Tensor; got ndarray.*as_tensor"):
-        model(np.ones((2, 3)))
-    with pytest.raises(TypeError, match=r"x is torch\.float32 but the network is torch\.float64"):
-        model(torch.ones(2, 3, dtype=torch.float32))
-    with pytest.raises(ValueError, match=r"x is on meta but the network is on cpu"):
-        model(torch.ones(2, 3, device="meta"))
 
 
 def test_the_defaults_are_those_of_the_course():
@@ -276,7 +205,7 @@ def test_the_defaults_are_those_of_the_course():
 
 @pytest.mark.parametrize("phi", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_slopes_in_place_are_the_derivatives_of_the_activations(phi, dtype):
+def test_values_and_slopes_in_place_are_those_of_autograd(phi, dtype):
     z = torch.cat([torch.linspace(-6, 6, 401), torch.tensor([0.0, 1e-8, -1e-8, 1e8, -1e8])])
     z = z.to(dtype).requires_grad_()
     h = ACTIVATIONS[phi].phi(z)
@@ -287,3 +216,36 @@ def test_slopes_in_place_are_the_derivatives_of_the_activations(phi, dtype):
     tolerance = {"rtol": 0, "atol": 4 * torch.finfo(dtype).eps}
     torch.testing.assert_close(out, h.detach(), **(tolerance | {"rtol": 4e-7}))
     torch.testing.assert_close(memory, slope, **tolerance)
+
+
+SIZES = ("n_in", "width", "n_out", "depth")
+LENGTH = r"x must have 3 input\(s\) on its last axis; got shape"
+# fmt: off
+REFUSALS = [
+    *((lambda n=n: MLP(**{"n_in": 2, "width": 3, n: 0}), ValueError,
+       f"{n} must be at least 1; got 0") for n in SIZES),
+    *((lambda n=n: MLP(**{"n_in": 2, "width": 3, n: 2.5}), TypeError,
+       f"{n} must be an integer; got 2.5 of type float") for n in SIZES),
+    (lambda: MLP(2, 3, sigma_w=0), ValueError, "sigma_w must be finite and greater than 0; got 0"),
+    (lambda: MLP(2, 3, sigma_w="1"), TypeError, "sigma_w must be a number; got '1'"),
+    (lambda: MLP(2, 3, sigma_b=-0.1), ValueError, "sigma_b must be finite and 0 or .*; got -0.1"),
+    (lambda: MLP(2, 3, sigma_b=None), TypeError, "sigma_b must be a number; got None"),
+    (lambda: MLP(2, 3, activation="Relu"), ValueError, "must be one of 'erf', 'relu', .*'Relu'"),
+    (lambda: MLP(2, 3, activation=torch.relu), ValueError, "must be one of 'erf', .*; got <"),
+    (lambda: MLP(2, 3, parameterization="NTK"), ValueError, "one of 'ntk', 'standard'; got 'NTK'"),
+    (lambda: MLP(2, 3, seed=-1), ValueError, "seed must be at least 0; got -1"),
+    (lambda: MLP(2, 3, seed=1.5), TypeError, "seed must be an integer; got 1.5"),
+    (lambda: MLP(2, 3, dtype=torch.int64), TypeError, "dtype must be a floating-point type"),
+    *((lambda shape=shape: MLP(3, 4)(torch.ones(shape)), ValueError, LENGTH)
+      for shape in [(), (4,), (4, 2), (3, 4)]),
+    (lambda: MLP(3, 4)(np.ones((2, 3))), TypeError, r"must be a torch\.Tensor; got ndarray.*as_te"),
+    (lambda: MLP(3, 4)(torch.ones(2, 3).float()), TypeError, "x is torch.float32 but the network"),
+    (lambda: MLP(3, 4)(torch.ones(2, 3, device="meta")), ValueError, "on meta but the network is"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("call", "error", "message"), REFUSALS)
+def test_bad_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -46,12 +46,15 @@ def infinite_kernels(
     in direction by less than 3e-7: nearly equal ones, and with large inputs also x and 2x. With erf
     and one input that costs 5e-5 of the kernel at x = 10⁶ and 18 % at 10⁷.
 
+    Derived in notebooks/04_infinite_width.ipynb, "2. What is the kernel of a network with
+    infinitely many units?".
+
     Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, theorem 1; Lee et al. 2019,
     arXiv:1902.06720, appendix E.
 
     Args:
         x1: (n1, d) points.
-        x2: (n2, d) points; None means x1, and gives exactly symmetric kernels.
+        x2: (n2, d) points; None means x1, takes half the time and gives exactly symmetric kernels.
         depth: Number of hidden layers, at least 1.
         activation: "erf", "relu", "tanh", "gelu", "sin" or "linear".
         sigma_w: Standard deviation σ_w of the weights.
@@ -59,6 +62,9 @@ def infinite_kernels(
 
     Returns:
         The kernels, with the device and dtype of x1.
+
+    Raises:
+        MemoryError: If the two kernels do not fit.
 
     Example:
         >>> infinite_kernels(torch.ones(1, 2), activation="linear", sigma_b=0.0)
@@ -78,15 +84,19 @@ def infinite_kernels(
     _checks.require_number("sigma_w", sigma_w, positive=True)
     _checks.require_number("sigma_b", sigma_b)
 
+    kernels = _reserve(len(x1), len(other), like=x1)
     exact = {"device": "cpu" if x1.device.type == "mps" else x1.device, "dtype": torch.float64}
     a, b = x1.detach().to(**exact), other.detach().to(**exact)
     rows = max(1, BLOCK_ENTRIES // len(b))
-    settings = (depth, activation, sigma_w**2, sigma_b**2)
-    blocks = [_layer_by_layer(part, b, *settings) for part in a.split(rows)]
-    nngp, ntk = (torch.cat(block) for block in zip(*blocks, strict=True))
-    if x2 is None:
-        nngp, ntk = (nngp + nngp.T) / 2, (ntk + ntk.T) / 2
-    kernels = Kernels(nngp.to(x1), ntk.to(x1))
+    for start in range(0, len(a), rows):
+        here, there = slice(start, start + rows), slice(start if x2 is None else 0, None)
+        blocks = _layer_by_layer(a[here], b[there], depth, activation, sigma_w**2, sigma_b**2)
+        for kernel, block in zip(kernels, blocks, strict=True):
+            if x2 is None:  # only the blocks on and above the diagonal are computed
+                square = block[:, : len(block)]
+                square.copy_((square + square.mT) / 2)
+                kernel[there, here] = block.mT
+            kernel[here, there] = block
     if not all(_checks.is_finite(kernel) for kernel in kernels):
         raise ValueError(
             f"the kernels overflow {x1.dtype}: the inputs reach {float(x1.abs().max()):.3g}, and "
@@ -94,6 +104,19 @@ def infinite_kernels(
             f"down, or take torch.float64."
         )
     return kernels
+
+
+def _reserve(n1: int, n2: int, like: Tensor) -> Kernels:
+    """Return memory for two kernels (n1, n2), or say that they do not fit."""
+    try:
+        like.new_empty(2, n1, n2)  # both at once: a system may grant one after the other
+        return Kernels(like.new_empty(n1, n2), like.new_empty(n1, n2))
+    except RuntimeError as error:
+        size = 2 * n1 * n2 * like.element_size() / 1e9
+        raise MemoryError(
+            f"NNGP and NTK of {n1:,} and {n2:,} points need {size:,.1f} GB. Take fewer points, or "
+            f"some rows at a time: infinite_kernels(x[:1000], x)."
+        ) from error
 
 
 def _layer_by_layer(a: Tensor, b: Tensor, depth: int, activation: str, w2: float, b2: float):
