@@ -400,6 +400,25 @@ def judged(model, x):
     return ntk.lazy_regime(model, x, torch.zeros_like(model(x)), learning_rate=0.01, steps=5)
 
 
+def test_a_model_with_a_layer_norm_bends_as_its_second_differences_say():
+    """Forward mode taken twice is silently wrong there, in torch 2.13."""
+    torch.manual_seed(0)
+    model, x = block(nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4))), circle()
+    parameters, f0 = list(model.parameters()), model(x).detach().reshape(-1)
+    theta, jacobian = nn.utils.parameters_to_vector(parameters).detach(), jacobian_by_loop(model, x)
+    u = nn.functional.normalize(jacobian.T @ f0, dim=0)  # y = 0, so r = f0
+
+    def at(step):
+        nn.utils.vector_to_parameters(theta + step * u, parameters)
+        return model(x).detach().reshape(-1)
+
+    second = (at(1e-3) - 2 * at(0.0) + at(-1e-3)) / 1e-6
+    at(0.0)
+    wanted = f0.norm() * second.norm() / (jacobian @ u).square().sum()
+    found = ntk.lazy_regime(model, x, torch.zeros(8, 2), learning_rate=0.01)
+    assert found.kappa_along_flow == pytest.approx(wanted.item(), rel=1e-4)
+
+
 def test_a_model_with_checkpointing_is_judged_as_without():
     model, x = block(nn.Linear(2, 4)), circle()
     plain, model.written = judged(model, x), checkpointed
