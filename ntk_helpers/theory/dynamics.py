@@ -87,6 +87,9 @@ class KernelDynamics:
 
         Args:
             t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+
+        Returns:
+            f_t(X), shaped as y, or (T, …).
         """
         return self._train(self._flow(t)[0])
 
@@ -122,7 +125,11 @@ class KernelDynamics:
     def modes(self, t: float | Tensor) -> Tensor:
         """Return the residual along each eigenvector, Vᵀ (f_t(X) − Y) = e^{−cΛt} Vᵀ (f_0(X) − Y).
 
-        It is (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.
+        Args:
+            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+
+        Returns:
+            (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.
         """
         left = (self._flow(t)[0] - 1) * self._amplitudes
         shape = (len(self.eigenvalues),) if self._coupled else self._f0.shape
