@@ -169,7 +169,7 @@ class KernelDynamics:
         """Return done/λ, and its limit ct where λ counts as 0.
 
         The limit fades as t passes 1/cutoff: exactly, K(x, X) carries nothing from the null space
-        to test points, and by then ct would blow up the rounding that it does carry.
+        to test points, and by then ct would amplify the rounding that it does carry.
         """
         values, ct = self.eigenvalues[:, None], self._scale * t
         limit = torch.where(t.isinf(), 0.0, ct * torch.exp(-self.cutoff * ct))
