@@ -126,7 +126,7 @@ def test_nothing_is_nan_for_a_nearly_singular_kernel(dtype):
     assert (dynamics.eigenvalues >= 0).all()
 
 
-def test_a_test_point_that_sees_the_null_space_drifts_with_time_not_with_steps():
+def test_a_test_point_that_sees_the_null_space_moves_with_time_not_with_steps():
     """A kernel K(x, X) that no network has shows the limit t of (1 − e^{−λt})/λ alone."""
     y, k_test = torch.tensor([1.0, 2.0]), torch.tensor([[1.0, 1.0]])
     dynamics = KernelDynamics(torch.diag(torch.tensor([0.0, 1e-30])), y, loss="mean")

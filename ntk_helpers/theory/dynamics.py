@@ -87,6 +87,9 @@ class KernelDynamics:
 
         Args:
             t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+
+        Returns:
+            f_t(X), shaped as y, or (T, …).
         """
         return self._train(self._flow(t)[0])
 
@@ -122,7 +125,11 @@ class KernelDynamics:
     def modes(self, t: float | Tensor) -> Tensor:
         """Return the residual along each eigenvector, Vᵀ (f_t(X) − Y) = e^{−cΛt} Vᵀ (f_0(X) − Y).
 
-        It is (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.
+        Args:
+            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+
+        Returns:
+            (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.
         """
         left = (self._flow(t)[0] - 1) * self._amplitudes
         shape = (len(self.eigenvalues),) if self._coupled else self._f0.shape
@@ -162,7 +169,7 @@ class KernelDynamics:
         """Return done/λ, and its limit ct where λ counts as 0.
 
         The limit fades as t passes 1/cutoff: exactly, K(x, X) carries nothing from the null space
-        to test points, and by then ct would blow up the rounding that it does carry.
+        to test points, and by then ct would amplify the rounding that it does carry.
         """
         values, ct = self.eigenvalues[:, None], self._scale * t
         limit = torch.where(t.isinf(), 0.0, ct * torch.exp(-self.cutoff * ct))
