@@ -396,7 +396,6 @@ def checkpointed(m, x):
 
 
 def judged(model, x):
-    torch.manual_seed(0)
     return ntk.lazy_regime(model, x, torch.zeros_like(model(x)), learning_rate=0.01, steps=5)
 
 
@@ -407,12 +406,13 @@ def test_a_model_with_checkpointing_is_judged_as_without():
 
 
 def test_a_recurrent_network_in_float32_is_judged_as_in_float64():
+    torch.manual_seed(0)
     cells, head = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
     model = Written(lambda m, x: m.head(m.cells(x)[0][:, -1]), cells=cells, head=head)
     x = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
     exact = dataclasses.astuple(judged(model, x))
     single = dataclasses.astuple(judged(model.float(), x.float()))
-    assert single == pytest.approx(exact, rel=2e-3)
+    assert single == pytest.approx(exact, rel=1e-3, abs=1e-6)  # the last is a difference
 
 
 def test_a_complex_parameter_counts_as_two_real_ones():
