@@ -208,10 +208,10 @@ def test_kappa_is_exact_for_one_product_of_two_weights():
     # f = θ₁ θ₂ x: ∇f = (θ₂, θ₁) x, and ∇²f has the norm |x|.
     a, b = (nn.Parameter(torch.tensor(value)) for value in (3.0, 4.0))
     product, run = Written(lambda m, x: m.a * m.b * x, a=a, b=b), {"learning_rate": 0.01}
-    found = ntk.lazy_regime(product, torch.tensor([[2.0]]), torch.tensor([[25.0]]), **run)
-    assert found.kappa == pytest.approx(1.0 * 2 / (25 * 4))
+    found = ntk.lazy_regime(product, torch.tensor([[2.0]]), torch.tensor([[27.0]]), **run)
+    assert found.kappa == pytest.approx(3.0 * 2 / (25 * 4))
     # û = (4, 3)/5: ∇²f[û, û] = 2 · 12/25 · 2 and J û = 2 · 5
-    assert found.kappa_along_flow == pytest.approx(1.0 * (48 / 25) / 100)
+    assert found.kappa_along_flow == pytest.approx(3.0 * (48 / 25) / 100)
     assert found.max_learning_rate == pytest.approx(2 / 100)
     # Two points make a vector x, of norm √5 in place of 2; r = (−1, 0).
     x, y = torch.tensor([[2.0], [1.0]]), torch.tensor([[25.0], [12.0]])
