@@ -208,10 +208,10 @@ def test_kappa_is_exact_for_one_product_of_two_weights():
     # f = θ₁ θ₂ x: ∇f = (θ₂, θ₁) x, and ∇²f has the norm |x|.
     a, b = (nn.Parameter(torch.tensor(value)) for value in (3.0, 4.0))
     product, run = Written(lambda m, x: m.a * m.b * x, a=a, b=b), {"learning_rate": 0.01}
-    found = ntk.lazy_regime(product, torch.tensor([[2.0]]), torch.tensor([[25.0]]), **run)
-    assert found.kappa == pytest.approx(1.0 * 2 / (25 * 4))
+    found = ntk.lazy_regime(product, torch.tensor([[2.0]]), torch.tensor([[27.0]]), **run)
+    assert found.kappa == pytest.approx(3.0 * 2 / (25 * 4))
     # û = (4, 3)/5: ∇²f[û, û] = 2 · 12/25 · 2 and J û = 2 · 5
-    assert found.kappa_along_flow == pytest.approx(1.0 * (48 / 25) / 100)
+    assert found.kappa_along_flow == pytest.approx(3.0 * (48 / 25) / 100)
     assert found.max_learning_rate == pytest.approx(2 / 100)
     # Two points make a vector x, of norm √5 in place of 2; r = (−1, 0).
     x, y = torch.tensor([[2.0], [1.0]]), torch.tensor([[25.0], [12.0]])
@@ -396,7 +396,6 @@ def checkpointed(m, x):
 
 
 def judged(model, x):
-    torch.manual_seed(0)
     return ntk.lazy_regime(model, x, torch.zeros_like(model(x)), learning_rate=0.01, steps=5)
 
 
@@ -426,12 +425,13 @@ def test_a_model_with_checkpointing_is_judged_as_without():
 
 
 def test_a_recurrent_network_in_float32_is_judged_as_in_float64():
+    torch.manual_seed(0)
     cells, head = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
     model = Written(lambda m, x: m.head(m.cells(x)[0][:, -1]), cells=cells, head=head)
     x = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
     exact = dataclasses.astuple(judged(model, x))
     single = dataclasses.astuple(judged(model.float(), x.float()))
-    assert single == pytest.approx(exact, rel=2e-3)
+    assert single == pytest.approx(exact, rel=1e-3, abs=1e-6)  # the last is a difference
 
 
 def test_a_complex_parameter_counts_as_two_real_ones():

@@ -139,9 +139,7 @@ def test_a_kernel_twice_as_large_is_twice_as_fast(problem, loss, exponent, t):
 
 
 @given(regressions(), losses, st.integers(1, 10**6), st.floats(1.01, 1e6))
-def test_above_the_largest_rate_outputs_may_overflow_but_are_never_nan(
-    problem, loss, k, share
-):
+def test_above_the_largest_rate_outputs_may_overflow_but_are_never_nan(problem, loss, k, share):
     dynamics = solved(problem, loss)
     rate = share * min(dynamics.max_learning_rate, 1e9)
     assert not dynamics.train_steps(k, rate).isnan().any()
