@@ -47,15 +47,26 @@ def exponential():
     return Written(lambda m, x: torch.exp(x @ m.theta), theta=nn.Parameter(torch.zeros(2)))
 
 
-@pytest.mark.parametrize("n_out", [1, 3])
-def test_linearisation_is_value_plus_jacobian_times_the_move(n_out):
-    model, x = ntk.MLP(2, 8, n_out, depth=2, activation="tanh", seed=0), circle(4)
-    start = {name: p.detach().clone() for name, p in model.named_parameters()}
-    generator = torch.Generator().manual_seed(1)
-    moved = {name: p + torch.randn(p.shape, generator=generator) for name, p in start.items()}
-    step = torch.cat([(moved[name] - start[name]).reshape(-1) for name in start])
-    wanted = model(x) + (jacobian_by_loop(model, x) @ step).reshape(4, n_out)
-    torch.testing.assert_close(ntk.linearize(model)(moved, x), wanted)
+def block(layer):
+    return Written(lambda m, x: m.head(m.layer(x).tanh()), layer=layer, head=nn.Linear(4, 2))
+
+
+MODELS = {
+    "one output": lambda: ntk.MLP(2, 8, depth=2, activation="tanh", seed=0),
+    "three outputs": lambda: ntk.MLP(2, 8, 3, depth=2, activation="tanh", seed=0),
+    "no forward mode": lambda: block(weight_norm(nn.Linear(2, 4))),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_linearisation_is_value_plus_jacobian_times_the_move(name):
+    torch.manual_seed(0)
+    model, x = MODELS[name](), circle(4)
+    moves = {name: torch.randn(p.shape) for name, p in model.named_parameters()}
+    moved = {name: p.detach() + moves[name] for name, p in model.named_parameters()}
+    step = torch.cat([move.reshape(-1) for move in moves.values()])
+    change = (jacobian_by_loop(model, x) @ step).reshape(4, -1)
+    torch.testing.assert_close(ntk.linearize(model)(moved, x), model(x) + change)
 
 
 def test_linearisation_stays_where_it_was_expanded_when_the_model_trains():
@@ -387,10 +398,6 @@ def test_the_fitted_weights_are_those_of_least_move_that_fit_the_linearisation()
 # --- layers that are hard to differentiate --------------------------------------------------------
 
 
-def block(layer):
-    return Written(lambda m, x: m.head(m.layer(x).tanh()), layer=layer, head=nn.Linear(4, 2))
-
-
 def checkpointed(m, x):
     return m.head(checkpoint(m.layer, x, use_reentrant=False).tanh())
 
@@ -405,7 +412,8 @@ def test_a_model_with_a_layer_norm_bends_as_its_second_differences_say():
     model, x = block(nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4))), circle()
     parameters, f0 = list(model.parameters()), model(x).detach().reshape(-1)
     theta, jacobian = nn.utils.parameters_to_vector(parameters).detach(), jacobian_by_loop(model, x)
-    u = nn.functional.normalize(jacobian.T @ f0, dim=0)  # y = 0, so r = f0
+    y = torch.linspace(-1, 2, 16)
+    u = nn.functional.normalize(jacobian.T @ (f0 - y), dim=0)
 
     def at(step):
         nn.utils.vector_to_parameters(theta + step * u, parameters)
@@ -413,8 +421,8 @@ def test_a_model_with_a_layer_norm_bends_as_its_second_differences_say():
 
     second = (at(1e-3) - 2 * at(0.0) + at(-1e-3)) / 1e-6
     at(0.0)
-    wanted = f0.norm() * second.norm() / (jacobian @ u).square().sum()
-    found = ntk.lazy_regime(model, x, torch.zeros(8, 2), learning_rate=0.01)
+    wanted = (f0 - y).norm() * second.norm() / (jacobian @ u).square().sum()
+    found = ntk.lazy_regime(model, x, y.view(8, 2), learning_rate=0.01)
     assert found.kappa_along_flow == pytest.approx(wanted.item(), rel=1e-4)
 
 
