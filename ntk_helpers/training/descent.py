@@ -135,6 +135,9 @@ def largest_eigenvalue(model: nn.Module, theta: dict[str, Tensor], x: Tensor) ->
     J g is the derivative, along g, of the linear map v ↦ Jᵀ v. So one evaluation of the model is
     enough, and layers that change buffers or draw random numbers do no harm.
 
+    Raises:
+        ValueError: If a layer that cannot be differentiated twice hid from autograd.
+
     Source: J. Townsend 2017, "A new trick for calculating Jacobian vector products".
     """
     theta = {name: p.detach().requires_grad_() for name, p in theta.items()}
@@ -146,6 +149,10 @@ def largest_eigenvalue(model: nn.Module, theta: dict[str, Tensor], x: Tensor) ->
     u = draw.to(outputs)
     for _ in range(50):
         gradients = torch.autograd.grad(outputs, theta.values(), u / u.norm(), **options)
-        product = sum((a * b).sum() for a, b in zip(pulled_back, gradients, strict=True))
+        pairs = zip(pulled_back, gradients, strict=True)
+        product = sum((a * b.conj()).real.sum() for a, b in pairs)
         (u,) = torch.autograd.grad(product, v, **options)
-    return u.norm().item()
+    found, by_gradients = u.norm().item(), sum(g.abs().square().sum().item() for g in gradients)
+    if abs(found - by_gradients) > 0.01 * found:
+        raise ValueError(f"J Jᵀ has the norm {found} along a vector, where ‖Jᵀ v‖² = {by_gradients}")
+    return found

@@ -1,21 +1,20 @@
 """Many networks at once: gradient descent on an ensemble in one batch."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, vmap
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
-from ntk_helpers.kernels._jacobian import plain_torch, run
+from ntk_helpers.kernels._jacobian import run
 from ntk_helpers.kernels._mlp import is_as_made
 from ntk_helpers.training._mlp_batch import MLPs
 from ntk_helpers.training._record import Recorder
+from ntk_helpers.training._vmapped import Vmapped
 from ntk_helpers.training.descent import advice
 
 
@@ -122,63 +121,22 @@ def train_ensemble(
             batch.descend(until - k)
             bar.update(until - k)
 
-    if record.diverged.any():
-        which = record.diverged.nonzero()[:, 0].tolist()
-        start = {name: p.detach() for name, p in parameters[which[0]].items()}
-        warnings.warn(
-            f"{len(which)} of {len(models)} networks diverged by step {k}, the first of them "
-            f"models[{which[0]}]: {advice(models[which[0]], start, x, scale, learning_rate)}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    with torch.no_grad():
+    which = record.diverged.nonzero()[:, 0].tolist()
+    first = which[0] if which else 0
+    start = {name: p.detach().clone() for name, p in parameters[first].items()}
+    with torch.no_grad():  # before the estimate, which may take long or be interrupted
         for e, own in enumerate(parameters):
             for name, p in own.items():
                 p.copy_(state[name][e])
+    if which:
+        warnings.warn(
+            f"{len(which)} of {len(models)} networks diverged by step {k}, the first of them "
+            f"models[{first}]: {advice(models[first], start, x, scale, learning_rate)}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     diverged = record.diverged.to(y.device)
     return EnsembleHistory(*record.stack(learning_rate, y), learning_rate, diverged)
-
-
-class Vmapped:
-    """Any networks, trained in one batch by torch.func.vmap; the same functions as in `MLPs`."""
-
-    def __init__(
-        self, model: nn.Module, state: dict[str, Tensor], x: Tensor, y: Tensor, rate: float
-    ):
-        """Take networks like `model` with the tensors `state`, as `MLPs` does."""
-        self.model, self.state, self.rate = model, state, rate
-        self.moving = {name: state[name] for name in _checks.trainable_parameters(model)}
-        self.fixed = {name: state[name] for name in state.keys() - self.moving.keys()}
-
-        def objective(moving, fixed):
-            return 0.5 * (run(model, x, moving | fixed).reshape(y.shape) - y).square().sum()
-
-        self.gradient = vmap(grad(objective))
-
-    def predict(self, x: Tensor) -> Tensor:
-        """Return the outputs (E, m, k) or (E, m) at the points `x` (m, …)."""
-        with _vmapping():
-            return vmap(lambda one: run(self.model, x, one))(self.state)
-
-    def descend(self, steps: int) -> None:
-        """Take `steps` steps of gradient descent."""
-        with _vmapping():
-            for _ in range(steps):
-                for name, change in self.gradient(self.moving, self.fixed).items():
-                    self.moving[name].sub_(change, alpha=self.rate)
-
-
-@contextmanager
-def _vmapping() -> Iterator[None]:
-    """Make attention fit for vmap, and say what to do if vmap cannot run the networks."""
-    try:
-        with plain_torch():
-            yield
-    except RuntimeError as error:
-        raise ValueError(
-            f"torch.func.vmap, which runs the networks in one batch, cannot run these: {error}\n"
-            f"Train them one after the other, by gradient_descent."
-        ) from error
 
 
 def _listed(models: object) -> list:
