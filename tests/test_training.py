@@ -309,11 +309,11 @@ def test_the_rate_to_try_is_below_one_that_diverged_under_the_limit():
     assert rate == 2.5
 
 
-def test_the_warning_names_the_limit_of_attention_of_complex_weights_and_where_its_square_overflows():
+def test_the_limit_is_told_for_attention_complex_weights_and_where_its_square_overflows():
     torch.manual_seed(0)
     steep = {"activation": "relu", "sigma_w": 1e5, "sigma_b": 0.0, "dtype": torch.float32}
-    power = Written(lambda h, w: (h + 0j) @ w, torch.tensor([[1 + 2j], [3 - 1j]]))
-    power.function = lambda h, w: ((h + 0j) @ w).abs().square()
+    weights = torch.tensor([[1 + 2j], [3 - 1j]])
+    power = Written(lambda h, w: ((h + 0j) @ w).abs().square(), weights)
     for model, x in [
         (Attentive(), torch.randn(3, 4, 8)),
         (one_layer_twice(), torch.randn(3, 2)),
