@@ -457,7 +457,7 @@ REFUSED = [
     (train, "models", LINE, r"models must be a list of modules; got Linear\. \[model\]"),
     (train, "models", [torch.sin], "must be a torch.nn.Module"),
     (train, "models", [nn.Identity(), LINE], "no trainable parameter"),
-    (train, "models", [LINE, nn.Bilinear(2, 1, 1)], r"models\[1\] and models\[0\] differ in the sh"),
+    (train, "models", [LINE, nn.Bilinear(2, 1, 1)], r"models\[1\] and models\[0\] differ in the s"),
     (train, "models", [*networks(), ntk.MLP(2, 8)], r"models\[3\] and .* of 'layers.0.weight'\."),
     (train, "models", [nn.GroupNorm(2, 2), nn.LayerNorm(2)], "differ in class"),
     (train, "models", [with_buffer(1), with_buffer(2)], "or requires_grad of 'gain'"),
