@@ -300,6 +300,12 @@ class Written(nn.Module):
         return self.function(x, self.theta)
 
 
+def test_a_loss_that_becomes_nan_at_once_diverges():
+    root = Written(lambda x, theta: (x * theta).sqrt(), torch.tensor([[1.0]]))
+    x, y = torch.ones(1, 1), torch.zeros(1, 1)
+    assert train_until_it_diverges(root, x, y, learning_rate=10.0)[0].step.tolist() == [0]
+
+
 def test_the_rate_to_try_is_below_one_that_diverged_under_the_limit():
     # f = θ³ is nearly flat at the start, so the limit there is far above what the way allows.
     model = Written(lambda x, theta: x * theta**3, torch.tensor([[0.1]]))
