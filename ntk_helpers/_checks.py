@@ -1,7 +1,7 @@
 """Refuse bad input with a message that says what was expected, what was got and how to mend it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 
 import torch
@@ -73,10 +73,15 @@ def require_tensor(
     `ndim` lists the numbers of axes allowed; `integers` allows, say, indices of an embedding.
     """
     if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{name} must be a torch.Tensor; got {type(value).__name__}. "
-            f"torch.as_tensor({name}, dtype=torch.get_default_dtype()) makes one."
-        )
+        advice = f"torch.as_tensor({name}, dtype=torch.get_default_dtype()) makes one."
+        if isinstance(value, Mapping):
+            advice = (
+                "It is a dict: pass one tensor of it, such as input_ids, to a module around your "
+                "model that makes or holds the others."
+            )
+        elif hasattr(value, "_fields"):
+            advice = "Pass one of its fields: " + ", ".join(f".{key}" for key in value._fields)
+        raise TypeError(f"{name} must be a torch.Tensor; got {type(value).__name__}. {advice}")
     if value.layout is not torch.strided:
         raise TypeError(
             f"{name} must be a dense tensor; got {value.layout}. {name}.to_dense() makes one."
@@ -151,6 +156,10 @@ def trainable_parameters(model: object) -> dict[str, nn.Parameter]:
             f"model must be a torch.nn.Module; got {type(model).__name__}. "
             f"ntk.MLP(...) makes one, or wrap your function in a class derived from nn.Module."
         )
+    if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
+        raise TypeError(
+            "model has a part made by torch.jit.script: give the module it was made of."
+        )
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         raise ValueError(
@@ -198,99 +207,3 @@ def require_points(
         like = x[:0].to(first.dtype) if not x.is_floating_point() or x.dtype in dtypes else x
         require_same_place(**{f"the model's parameter {name!r}": first.detach(), key: like})
     return parameters
-
-
-def fit_to(outputs: object, y: Tensor) -> Tensor:
-    """Return the `outputs` of a model in the shape of the targets `y`, or say why they differ."""
-    if not isinstance(outputs, Tensor):
-        raise TypeError(
-            f"model must return one tensor; got {type(outputs).__name__}. "
-            f"Wrap it in a module that returns the predictions alone."
-        )
-    require_same_place(**{"the model's output": outputs, "y": y})
-    if outputs.shape == y.shape:
-        return outputs
-    if {outputs.ndim, y.ndim} == {1, 2} and outputs.numel() == y.numel() == len(y):
-        return outputs.reshape(y.shape)
-    raise ValueError(
-        f"the model's outputs have shape {tuple(outputs.shape)} but y has shape "
-        f"{tuple(y.shape)}. Give y one column for each output."
-    )
-
-
-def require_matching(model: nn.Module, **tensors: Tensor) -> None:
-    """Raise ValueError or TypeError unless `tensors` share the device and dtype of `model`."""
-    name, parameter = next(iter(trainable_parameters(model).items()))
-    for key, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            tensors[key] = tensor[:0].to(parameter.dtype)
-    require_same_place(**{f"the model's parameter {name!r}": parameter.detach()}, **tensors)
-
-
-def require_outputs(f: object, n: int) -> None:
-    """Raise TypeError or ValueError unless `f` is finite and (n, k) or (n,), as models return."""
-    require_rows(f, n)
-    if not is_finite(f):
-        raise ValueError(
-            "model returns values that are NaN or infinite. Look at model(x) and its parameters."
-        )
-
-
-def require_rows(f: object, n: int) -> None:
-    """Raise TypeError or ValueError unless `f` is (n, k) or (n,), whatever its values."""
-    if not isinstance(f, Tensor):
-        raise TypeError(
-            f"model must return one tensor, (n, k) or (n,); got {type(f).__name__}. "
-            f"Wrap it in a module that picks one."
-        )
-    if f.ndim not in {1, 2} or len(f) != n:
-        raise ValueError(
-            f"model must return (n, k) or (n,) for n = {n} point(s); got shape {tuple(f.shape)}. "
-            f"Wrap it so that the outputs of a point are one row: .flatten(1)."
-        )
-
-
-def require_attached(f: Tensor) -> None:
-    """Raise ValueError unless autograd knows how `f` came from a model's parameters."""
-    if not f.requires_grad:
-        raise ValueError(
-            "the model's output does not depend on its trainable parameters: it is detached, or "
-            "computed under torch.no_grad(). Take that out of its forward."
-        )
-
-
-def require_no_chance(before: Tensor) -> None:
-    """Raise ValueError if torch's generator is no longer in the state that it was in `before`."""
-    if not torch.equal(before, torch.get_rng_state()):
-        raise ValueError(
-            "model draws random numbers, so f(x) has no single value. Call model.eval() first."
-        )
-
-
-def require_same_row(alone: Tensor, among: Tensor) -> None:
-    """Raise ValueError if outputs `alone` (1, k) of a point are not the first of `among` (n, k)."""
-    tolerance = torch.finfo(alone.dtype).eps ** 0.5 + 0.01 * alone.abs()
-    if ((alone - among[:1]).abs() > tolerance).any():
-        raise ValueError(
-            "model mixes the rows of a batch, is random or amplifies rounding: a point has another "
-            "output alone than beside others. Try model.eval(), LayerNorm, or float64."
-        )
-
-
-def require_shape(name: str, value: Tensor, shape: Iterable[int]) -> None:
-    """Raise ValueError unless `value` has the shape that the targets y imply."""
-    if value.shape != torch.Size(shape):
-        raise ValueError(
-            f"{name} must have shape {tuple(shape)}, as y implies; got {tuple(value.shape)}. "
-            f"A column (n, 1) and a vector (n,) differ: .squeeze(1) and [:, None] convert."
-        )
-
-
-def require_symmetric(name: str, kernel: Tensor) -> None:
-    """Raise ValueError unless the square matrix `kernel` is symmetric, up to rounding."""
-    asymmetry, size = float((kernel - kernel.T).abs().max()), float(kernel.abs().max())
-    if asymmetry > math.sqrt(torch.finfo(kernel.dtype).eps) * size:
-        raise ValueError(
-            f"{name} is not symmetric: |K − Kᵀ| is up to {asymmetry:.3g}, with entries up to "
-            f"{size:.3g}. Give the kernel of the training points with themselves."
-        )

@@ -1,22 +1,14 @@
-"""A multilayer perceptron in the NTK or the standard parameterisation: one function at birth."""
+"""A multilayer perceptron in the NTK or the standard parameterisation."""
 
 import math
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import linear
 
 from ntk_helpers import _checks, _dice
-
-ACTIVATIONS = {
-    "erf": torch.erf,
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "gelu": gelu,
-    "sin": torch.sin,
-    "linear": lambda z: z,
-}
+from ntk_helpers.activations import ACTIVATIONS
 
 
 class ScaledLinear(nn.Linear):
@@ -99,11 +91,6 @@ class MLP(nn.Module):
                 generator.
             device: Where the parameters live; None is torch's default device.
             dtype: Type of the parameters; None is torch's default dtype.
-
-        Raises:
-            TypeError: If a size or the seed is not an integer, σ_w or σ_b not a number, or `dtype`
-                not a floating type.
-            ValueError: If a size, the seed, σ_w or σ_b is out of range, or a name is unknown.
         """
         super().__init__()
         for name, size in {"n_in": n_in, "width": width, "n_out": n_out, "depth": depth}.items():
@@ -134,12 +121,7 @@ class MLP(nn.Module):
         return ScaledLinear(weight.to(**place), bias.to(**place), weight_scale, bias_scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return f(x) of shape (…, k) for points `x` of shape (…, d).
-
-        Raises:
-            TypeError: If `x` is not a tensor or has another dtype than the network.
-            ValueError: If the last axis of `x` is not d long, or `x` is on another device.
-        """
+        """Return f(x) of shape (…, k) for points `x` of shape (…, d)."""
         if not isinstance(x, Tensor):
             raise TypeError(
                 f"x must be a torch.Tensor; got {type(x).__name__}. "
@@ -151,7 +133,7 @@ class MLP(nn.Module):
                 f"n points of one input are a column: x[:, None]."
             )
         _checks.require_same_place(**{"the network": self.layers[0].weight, "x": x})
-        phi = ACTIVATIONS[self.activation]
+        phi = ACTIVATIONS[self.activation].phi
         *hidden, last = self.layers
         h = x
         for layer in hidden:

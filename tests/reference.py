@@ -111,7 +111,7 @@ def descend_by_loop(model, x, y, learning_rate, steps, loss="mean"):
                 if p.requires_grad:
                     p.data = p.data - learning_rate * p.grad
     model.zero_grad()
-    return torch.tensor(losses, dtype=y.dtype), torch.stack(outputs)
+    return torch.tensor(losses, dtype=x.dtype), torch.stack(outputs)
 
 
 # --- infinite width and training in function space ---------------------------------------------

@@ -20,7 +20,7 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-# What is broken on purpose (tools/mutate.py) need not be made small.
+# What is broken on purpose (nox -s mutants) need not be made small.
 settings.register_profile(
     "mutants", settings.get_profile("course"), max_examples=10, phases=[Phase.generate]
 )

@@ -7,8 +7,7 @@ import torch
 from reference import infinite_kernels_by_loop
 
 import ntk_helpers as ntk
-from ntk_helpers.kernels import infinite
-from ntk_helpers.networks import ACTIVATIONS
+from ntk_helpers.activations import ACTIVATIONS, erfs_of_tanh
 
 SLOPES = {
     "erf": lambda z: 2 / math.sqrt(math.pi) * torch.exp(-z * z),
@@ -35,7 +34,7 @@ def test_kernels_agree_with_quadrature_pair_by_pair(activation, depth):
     settings = {"sigma_w": 1.3, "sigma_b": 0.4}
     found = ntk.infinite_kernels(x, depth=depth, activation=activation, **settings)
     nngp, theta = infinite_kernels_by_loop(
-        x, x, depth, ACTIVATIONS[activation], SLOPES[activation], **settings
+        x, x, depth, ACTIVATIONS[activation].phi, SLOPES[activation], **settings
     )
     torch.testing.assert_close(found.nngp, nngp, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.ntk, theta, rtol=1e-9, atol=1e-9)
@@ -176,14 +175,14 @@ def test_kernels_do_not_depend_on_the_basis_of_the_inputs():
 
 
 def test_a_default_device_leaves_the_nodes_of_tanh_on_the_cpu():
-    infinite._erfs_of_tanh.cache_clear()
+    erfs_of_tanh.cache_clear()
     with torch.device("meta"):
         ntk.infinite_kernels(torch.ones(2, 2, device="cpu"), activation="tanh")
-    assert {t.device.type for t in infinite._erfs_of_tanh()} == {"cpu"}
+    assert {t.device.type for t in erfs_of_tanh()} == {"cpu"}
 
 
 def test_tanh_is_the_sum_of_erfs_that_its_kernel_is_made_of():
-    a, p = infinite._erfs_of_tanh()
+    a, p = erfs_of_tanh()
     z = torch.linspace(-30, 30, 3001)[:, None]
     assert p.min() > 0
     torch.testing.assert_close(
@@ -201,7 +200,7 @@ def test_the_tanh_kernel_is_right_at_every_scale(variance):
     density = torch.exp(-z * z / 2) * math.sqrt(2 / math.pi)
     u = math.sqrt(variance) * z
     q = torch.tensor(variance)
-    both, slopes = infinite._tanh(q, q, q)
+    both, slopes = ACTIVATIONS["tanh"].expectations(q, q, q)
     for found, phi in ((both, torch.tanh), (slopes, SLOPES["tanh"])):
         wanted = torch.trapezoid(phi(u) ** 2 * density, z)
         torch.testing.assert_close(found, wanted, rtol=1e-8, atol=0)

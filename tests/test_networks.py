@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntk_helpers import MLP
-from ntk_helpers.networks import ACTIVATIONS
+from ntk_helpers.activations import ACTIVATIONS
 
 PARAMETERIZATIONS = ["ntk", "standard"]
 BY_HAND = {
@@ -272,3 +272,18 @@ def test_the_defaults_are_those_of_the_course():
     model = MLP(2, 3)
     assert (model.n_out, model.depth, model.activation) == (1, 1, "erf")
     assert (model.sigma_w, model.sigma_b, model.parameterization) == (1.0, 0.1, "ntk")
+
+
+@pytest.mark.parametrize("phi", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_slopes_in_place_are_the_derivatives_of_the_activations(phi, dtype):
+    z = torch.cat([torch.linspace(-6, 6, 401), torch.tensor([0.0, 1e-8, -1e-8, 1e8, -1e8])])
+    z = z.to(dtype).requires_grad_()
+    h = ACTIVATIONS[phi].phi(z)
+    (slope,) = torch.autograd.grad(h.sum(), z)
+    memory, out = z.detach().clone(), torch.empty_like(z)
+    ACTIVATIONS[phi].into(memory, out=out)
+    ACTIVATIONS[phi].slope_(memory, out)
+    tolerance = {"rtol": 0, "atol": 4 * torch.finfo(dtype).eps}
+    torch.testing.assert_close(out, h.detach(), **(tolerance | {"rtol": 4e-7}))
+    torch.testing.assert_close(memory, slope, **tolerance)

@@ -1,4 +1,4 @@
-"""Laws that training with a constant kernel keeps for any kernel, target, time and scale."""
+"""What holds for training with a constant kernel at any kernel, target, time and scale."""
 
 import math
 
@@ -52,7 +52,7 @@ def test_after_infinite_time_only_the_null_space_is_left(problem, loss):
 
 @given(regressions(), losses, times)
 def test_training_points_among_the_test_points_move_alike(problem, loss, t):
-    """Up to what rounding leaves of the null space, which a late time would blow up."""
+    """Up to what rounding leaves of the null space, which a late time would amplify."""
     dynamics = solved(problem, loss)
     train = dynamics.train(t)
     test = dynamics.test(t, problem["k"], problem["f0"])
@@ -139,9 +139,7 @@ def test_a_kernel_twice_as_large_is_twice_as_fast(problem, loss, exponent, t):
 
 
 @given(regressions(), losses, st.integers(1, 10**6), st.floats(1.01, 1e6))
-def test_above_the_largest_rate_outputs_grow_beyond_all_numbers_but_are_never_nan(
-    problem, loss, k, share
-):
+def test_above_the_largest_rate_outputs_may_overflow_but_are_never_nan(problem, loss, k, share):
     dynamics = solved(problem, loss)
     rate = share * min(dynamics.max_learning_rate, 1e9)
     assert not dynamics.train_steps(k, rate).isnan().any()
@@ -149,7 +147,7 @@ def test_above_the_largest_rate_outputs_grow_beyond_all_numbers_but_are_never_na
 
 
 @given(points(scale=st.sampled_from([1e-2, 1.0, 1e2])), designs(most=10.0), seeds, times, losses)
-def test_the_law_of_wide_networks_is_a_gaussian_at_every_time(x, design, seed, t, loss):
+def test_the_outputs_of_wide_networks_are_a_gaussian_at_every_time(x, design, seed, t, loss):
     x = x[: max(1, len(x) // 2)]
     y, x_test = (
         normal(n, *shape, seed=seed).to(x) for n, shape in ((len(x), ()), (3, x.shape[1:]))

@@ -64,10 +64,6 @@ def unit_circle(
         device: Where the tensors live; None is torch's default device.
         dtype: Their type; None is torch's default dtype.
 
-    Raises:
-        TypeError: If `n` is not an integer, `start` not a number or `dtype` not a floating type.
-        ValueError: If `n` is less than 1 or `start` is not finite.
-
     Example:
         >>> unit_circle(4).x.round().abs()
         tensor([[1., 0.],
@@ -98,11 +94,6 @@ def wavy_curve(
         seed: Seed of the noise.
         device: Where the tensors live; None is torch's default device.
         dtype: Their type; None is torch's default dtype.
-
-    Raises:
-        TypeError: If `n` or `seed` is not an integer, `noise` not a number or `dtype` not a
-            floating type.
-        ValueError: If `n` is less than 2, or `noise` or `seed` is negative.
     """
     require_integer("n", n, at_least=2)
     require_number("noise", noise)
@@ -134,8 +125,6 @@ def digits(
         dtype: Type of `x` and `image`; None is torch's default dtype.
 
     Raises:
-        TypeError: If `per_class` or `seed` is not an integer, `classes` not a list of them or
-            `dtype` not a floating type.
         ValueError: If there are not that many images, or a class is not a digit or comes twice.
     """
     require_integer("per_class", per_class, at_least=1)

@@ -100,10 +100,6 @@ def setup(seed: int = 0) -> torch.device:
 
     Returns:
         cuda where there is a GPU that works, else cpu.
-
-    Raises:
-        TypeError: If `seed` is not an integer.
-        ValueError: If `seed` is negative.
     """
     require_integer("seed", seed, at_least=0)
     import matplotlib.style

@@ -33,16 +33,16 @@ class Factor(NamedTuple):
     weight: float = 1.0
     bias: float = 0.0
 
-    def gradients(self, weights: Tensor, rows: int) -> dict[str, Tensor]:
+    def gradients(self, weights: Tensor, shape: torch.Size) -> dict[str, Tensor]:
         """Return by name the gradients of Σ weights · f that follow from this factor.
 
         Args:
             weights: (n, k).
-            rows: Rows of the table, for the weights of an embedding.
+            shape: Shape of the first parameter.
         """
         d, h = torch.einsum("nk,kntq->ntq", weights, self.d).flatten(0, 1), self.h.flatten(0, 1)
         if not h.is_floating_point():
-            return {self.names[0]: d.new_zeros(rows, d.shape[1]).index_add_(0, h[:, 0], d)}
+            return {self.names[0]: d.new_zeros(shape).index_add_(0, h[:, 0], d)}
         return dict(zip(self.names, (self.weight * d.mT @ h, self.bias * d.sum(0)), strict=False))
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ntk_helpers import _checks, _dice
+from ntk_helpers import _dice
+from ntk_helpers.kernels import _outputs
 
 
 @contextmanager
@@ -64,28 +65,30 @@ def run(module: nn.Module, x: Tensor, tensors: dict[str, Tensor] | None = None) 
 def evaluate(model: nn.Module, x: Tensor, tensors: dict[str, Tensor] | None = None) -> Tensor:
     """Return f(x) as (n, k), after a look at it."""
     f = run(model, x, tensors)
-    _checks.require_outputs(f, len(x))
+    _outputs.require_outputs(f, len(x))
     return f.reshape(len(x), -1)
 
 
-def evaluate_rows(model: nn.Module, x: Tensor, *, look: bool) -> Tensor:
+def evaluate_rows(model: nn.Module, x: Tensor) -> Tensor:
     """Return f (n, k) with its graph at the points `x`; (2, k) of a lone one and its copy.
 
     A copy stands beside it because torch's backward passes may be wrong for a batch of one
     (convolution, BatchNorm in eval mode, outputs transposed to tokens; torch 2.11 to 2.13).
 
     Raises:
-        ValueError: If, with `look`, the first or the last point has another output alone than
-            among the others, or the model draws random numbers.
+        ValueError: If the model draws random numbers.
     """
     before = torch.get_rng_state()
     with torch.enable_grad():
         f = evaluate(model, x if len(x) > 1 else torch.cat([x, x]))
-    if look:
-        _checks.require_no_chance(before)
-        for i in {0, len(x) - 1}:
-            _checks.require_same_row(evaluate(model, torch.stack([x[i], x[i]]))[:1], f[i : i + 1])
+    _outputs.require_no_chance(before)
     return f
+
+
+def require_same_alone(model: nn.Module, x: Tensor, f: Tensor) -> None:
+    """Raise ValueError if the first or the last of the points `x` has another output alone."""
+    for i in {0, len(x) - 1}:
+        _outputs.require_same_row(evaluate(model, torch.stack([x[i], x[i]]))[:1], f[i : i + 1])
 
 
 class Gradients(NamedTuple):
@@ -170,17 +173,13 @@ def jacobian(
 
 
 @torch.enable_grad()
-def jacobian_by_loop(model: nn.Module, parameters: dict[str, Tensor], x: Tensor) -> dict:
-    """Return ∂f/∂θ (n, k, …) for each θ of `parameters`: a backward pass a point and an output.
-
-    A copy stands beside each point, as in `evaluate_rows`.
-    """
+def jacobian_by_loop(model: nn.Module, parameters: dict, x: Tensor) -> dict[str, Tensor]:
+    """Return ∂f/∂θ (n, k, …) for each θ of `parameters`: a backward pass a point and an output."""
     rows = []
     options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
     for point in x:
-        leaves = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
-        f = evaluate(model, torch.stack([point, point]), leaves)[0]
-        turns = [torch.autograd.grad(value, leaves.values(), **options) for value in f]
+        f = evaluate_rows(model, point[None])[0]
+        turns = [torch.autograd.grad(value, parameters.values(), **options) for value in f]
         turns = zip(*turns, strict=True)
         rows.append([torch.stack([g.to_dense() for g in turn]) for turn in turns])
     columns = zip(*rows, strict=True)
@@ -198,9 +197,11 @@ def push_forward(model: nn.Module, parameters: dict, x1: Tensor, x2: Tensor, k: 
     def f(theta):
         return run(model, x2, theta).reshape(len(x2), k)
 
-    evaluate_rows(model, x2, look=True)
+    both = [evaluate_rows(model, x) for x in (x1, x2)]
+    for x, outputs in zip((x1, x2), both, strict=True):
+        require_same_alone(model, x, outputs)
     try:
-        gradients = plain_gradients(evaluate_rows(model, x1, look=True), parameters, len(x1))
+        gradients = plain_gradients(both[0], parameters, len(x1))
         rows = jacobian(model, parameters, x1, k, gradients) or jacobian_by_loop(
             model, parameters, x1
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from ntk_helpers import _checks
+from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._factors import (
     WORKING_SET,
     Call,
@@ -26,6 +26,7 @@ from ntk_helpers.kernels._jacobian import (
     jacobian_by_loop,
     plain_gradients,
     real,
+    require_same_alone,
 )
 
 REST = "(rest)"  # stands in a group for the parameters that no layer takes
@@ -36,12 +37,10 @@ class RefutedError(Exception):
 
 
 class Layers:
-    """A model taken apart.
+    """A model taken apart: each module that is called once is taken for what its class says.
 
-    Every module that is called once is first taken for what its class says. What the look in
-    `factors` refutes is taken in the next plainer way: by differentiating the module alone; by
-    differentiating the model in the parameters of the module; and at last point by point, with a
-    backward pass for each output.
+    What the look in `factors` refutes is taken in the next plainer way: by differentiating the
+    module alone; by differentiating the model in its parameters; at last point by point.
     """
 
     def __init__(self, model: nn.Module, parameters: dict, x: Tensor, outputs: str, method: str):
@@ -70,12 +69,12 @@ class Layers:
         modules = {name: module for name, (module, _) in self.modules.items()}
         with recording(modules) as calls, saved_tensors_hooks(weigh, lambda tensor: tensor):
             f = evaluate(self.model, torch.cat([self.point, self.point]))
-        _checks.require_attached(f)
+        _outputs.require_attached(f)
         self.value, self.saved = f.detach()[:1], max(1, sum(saved.values()) // 2)
         self.layers = {
             name: self._layer(*self.modules[name], seen[0], self.refuted[name])
             for name, seen in calls.items()
-            if len(seen) == 1 and seen[0] and self.refuted[name] < 2
+            if len(seen) == 1 and seen[0] and len(seen[0].h) == 2 and self.refuted[name] < 2
         }
         self.rest = self._not_in_layers()
         if self.rest:  # vmap runs the whole model anyhow: one run more for each module costs more
@@ -107,10 +106,7 @@ class Layers:
         return Layer(module, names, kind, (t, p, q), gram=short and "weight" in names)
 
     def groups(self, n: int) -> Iterator[tuple[list[str], int]]:
-        """Yield names of layers whose factors fit in memory together, and the points of a block.
-
-        Half of the working set is for what autograd keeps of both sides, half for factors.
-        """
+        """Yield layers whose factors fit in half of the working set, and the points of a block."""
         k, size, half = self.value.shape[1], self.value.element_size(), WORKING_SET // 2
         most, group, held = max(1, min(n, half // (2 * self.saved))), [], 0
         needs = {name: size * layer.numbers(k) for name, layer in self.layers.items()}
@@ -135,13 +131,14 @@ class Layers:
         layers = {name: self.layers[name] for name in group if name != REST}
         modules = {name: layer.module for name, layer in layers.items()}
         with recording(modules) as calls:
-            f = evaluate_rows(self.model, x, look=look)
+            f = evaluate_rows(self.model, x)
         if look:
+            require_same_alone(self.model, x, f)
             gradients = self._look(f, len(x), layers, REST in group)
         for factor in self._of_layers(layers, calls, f, len(x)) if layers else ():
             if look:
-                rows = len(self.parameters[factor.names[0]])
-                for name, found in factor.gradients(gradients.weights, rows).items():
+                shape = self.parameters[factor.names[0]].shape
+                for name, found in factor.gradients(gradients.weights, shape).items():
                     if not gradients.agree(name, found):
                         self._refute(name)
             yield factor
@@ -149,20 +146,15 @@ class Layers:
             yield from self._of_rest(x, gradients if look else None)
 
     def _look(self, f: Tensor, n: int, layers: dict[str, Layer], rest: bool) -> Gradients:
-        """Return the plain gradients of the parameters of `layers` and of the rest.
-
-        Raises:
-            RefutedError: If a parameter is used, or is not, that was taken for the opposite.
-        """
+        """Return the plain gradients of the parameters of `layers` and of the rest."""
         names = {name for layer in layers.values() for name in layer.names.values()} | self.unused
         parameters = {n: p for n, p in self.parameters.items() if n in names or n in self.rest}
         gradients = plain_gradients(f, parameters, n)
-        used = {name for name, gradient in gradients.found.items() if gradient is not None}
-        unused = self.rest.keys() - used - self.used
-        if unused or self.unused & used:
-            self._require_unused_in_training(unused)
-            self.used |= self.unused & used
-            self.unused = (self.unused | unused) - used
+        self.used |= {name for name, gradient in gradients.found.items() if gradient is not None}
+        unused = gradients.found.keys() - self.used
+        if unused != self.unused:
+            self._require_unused_in_training(unused - self.unused)
+            self.unused = unused
             self.take_apart()
             raise RefutedError
         return gradients
@@ -175,7 +167,7 @@ class Layers:
             module.training = True
         try:
             with torch.enable_grad(), torch.random.fork_rng(), suppress(Exception):
-                f = evaluate(self.model, torch.cat([self.point, self.point]))
+                f = resting and evaluate(self.model, torch.cat([self.point, self.point]))
                 gradients = torch.autograd.grad(f.sum(), parameters, allow_unused=True)
         finally:
             for module in resting:
@@ -183,9 +175,9 @@ class Layers:
         for name, gradient in zip(names, gradients, strict=False):
             if gradient is not None:
                 raise ValueError(
-                    f"the parameter {name!r} moves the outputs in training mode, but not in eval "
-                    f"mode: the model keeps a value that it computed from it. Clear what it keeps "
-                    f"(often model.train() does), or freeze the parameter: .requires_grad_(False)."
+                    f"the parameter {name!r} moves the outputs in training mode only: the model "
+                    f"keeps a value that it computed from it. Clear that (often model.train() "
+                    f"does), or freeze the parameter: .requires_grad_(False)."
                 )
 
     def _refute(self, name: str) -> None:

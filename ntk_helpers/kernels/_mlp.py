@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ntk_helpers import _checks
-from ntk_helpers.activations import IN_PLACE
+from ntk_helpers.activations import ACTIVATIONS
+from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._factors import WORKING_SET, Factor
 from ntk_helpers.networks import MLP, ScaledLinear
 
@@ -30,6 +30,12 @@ class WrittenOut:
     def __init__(self, model: MLP, x: Tensor):
         """Take `model` for points like `x`."""
         self.model, self.value = model, x.new_empty(1, model.n_out)
+
+    @staticmethod
+    def takes(model: nn.Module, x: Tensor) -> bool:
+        """Return whether `model` is an `MLP` as made that takes `x`; if not, forward says why."""
+        fits = is_as_made(model) and x.shape[1:] == (model.n_in,)
+        return fits and x.dtype == model.layers[0].weight.dtype
 
     def groups(self, n: int) -> list[tuple[list[str], int]]:
         """Return one group for all layers, and how many of `n` points fit in memory."""
@@ -55,11 +61,10 @@ class WrittenOut:
             else:
                 z = torch.addmm(layer.bias, h, layer.weight.mT, **scales)
             inputs, h = h, torch.empty_like(z)
-            phi, to_slope = IN_PLACE[name]
-            phi(z, out=h)
-            to_slope(z, h)
+            ACTIVATIONS[name].into(z, out=h)
+            ACTIVATIONS[name].slope_(z, h)
             passed.append((inputs, z))
-        _checks.require_outputs(h, len(x))
+        _outputs.require_outputs(h, len(x))
 
         (n, k), above = h.shape, None
         for i, layer in reversed(list(enumerate(self.model.layers))):

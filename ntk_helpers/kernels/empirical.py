@@ -11,7 +11,7 @@ from ntk_helpers._progress import tqdm
 from ntk_helpers.kernels._factors import WORKING_SET
 from ntk_helpers.kernels._jacobian import plain_torch, push_forward
 from ntk_helpers.kernels._layers import Layers, RefutedError
-from ntk_helpers.kernels._mlp import WrittenOut, is_as_made
+from ntk_helpers.kernels._mlp import WrittenOut
 from ntk_helpers.kernels._tiles import Rows, add_product, in_rows, mirror, tiles
 
 
@@ -109,12 +109,7 @@ def layer_ntks(
 
 
 class Work:
-    """What one kernel takes: a model taken apart, and blocks of points that fit in memory.
-
-    Attributes:
-        model: The model, without the cover of torch.compile.
-        layers: Names of the modules that hold trainable parameters.
-    """
+    """What one kernel takes: a model taken apart, and blocks of points that fit in memory."""
 
     def __init__(self, model, x1, x2, outputs: str, method: str, chunk_size: int | None):
         """Look at the arguments of `empirical_ntk`, and take the model apart."""
@@ -128,7 +123,8 @@ class Work:
         self.symmetric, self.outputs, self.chunk_size = x2 is None, outputs, chunk_size
         self.x1, self.x2 = x1.clone(), (x1 if x2 is None else x2).clone()
         self.layers = list(dict.fromkeys(name.rpartition(".")[0] for name in self.parameters))
-        if is_as_made(self.model) and method in {"auto", "layerwise"} and x1.ndim == 2:
+        layerwise = method in {"auto", "layerwise"}
+        if layerwise and all(WrittenOut.takes(self.model, x) for x in (self.x1, self.x2)):
             self.parts = WrittenOut(self.model, self.x1)
         else:
             self.parts = Layers(self.model, self.parameters, self.x1, outputs, method)

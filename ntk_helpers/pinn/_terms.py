@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from ntk_helpers import _checks
+from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._jacobian import plain_torch, run
 from ntk_helpers.pinn.problem import Operator
 
@@ -59,17 +60,17 @@ def check_pinn(model, x_boundary, x_interior, operator) -> dict[str, nn.Paramete
     batch = torch.cat([x_boundary, x_interior]).detach()
     with torch.enable_grad():
         outputs = run(model, batch[[-1, -1]])  # a copy beside it shows sums over later rows, too
-    _checks.require_rows(outputs, 2)
+    _outputs.require_rows(outputs, 2)
     if outputs.numel() != 2 or outputs.is_complex():
         raise ValueError(
             f"model must have one real output, the value u(x); got {outputs.numel() // 2} of "
             f"{outputs.dtype} for one point. Wrap it in a module that picks one."
         )
-    _checks.require_attached(outputs)
+    _outputs.require_attached(outputs)
     with torch.no_grad():
         among = run(model, batch)
-    _checks.require_outputs(among, len(batch))
-    _checks.require_same_row(outputs[:1], among[-1:])
+    _outputs.require_outputs(among, len(batch))
+    _outputs.require_same_row(outputs[:1], among[-1:])
     value = Term(model, operator)(x_interior[0].detach())
     if not isinstance(value, Tensor) or value.ndim or value.is_complex():
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

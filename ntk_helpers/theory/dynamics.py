@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ntk_helpers import _checks
-from ntk_helpers.training import _record as _records
+from ntk_helpers.theory import _inputs
 
 
 class KernelDynamics:
@@ -22,16 +22,24 @@ class KernelDynamics:
     is stable while η < 2 / (c λ_max). The part of Y − f_0(X) in the null space of K never decays.
 
     A kernel (n, n) acts on each output column alone. A kernel (n, n, k, k), as `empirical_ntk`
-    returns it, couples the outputs: it is solved as one square of n·k rows, point by point.
+    returns it, couples the outputs: it is solved as one square of n·k rows, point by point. For y
+    (n, k) do not give `empirical_ntk(…, outputs="trace")` as it is: it sums over the k outputs, so
+    that training would run k times too fast. Divide it by k, which is the mean over outputs, or
+    give the kernel of "full", or column j of y with column j of "diagonal".
+
+    Derived in notebooks/05_closed_form_mse.ipynb, "1. Can the equation be solved for all points at
+    once?", "2. Which mistakes die first?" (modes), "4. What about points that were never trained
+    on?", "5. Steps or time?" and "6. What do a hundred trained networks say?" (smoother).
 
     Source: Lee et al. 2019, arXiv:1902.06720, section 2.2; Jacot, Gabriel, Hongler 2018,
     arXiv:1806.07572, section 5.
 
     Attributes:
-        eigenvalues: (n,) of K, or (n·k,), ascending; those up to `cutoff` stand as 0.
+        eigenvalues: (n,) of K, or (n·k,), ascending; those up to `cutoff` are given as 0.
         eigenvectors: (n, n) or (n·k, n·k), one in each column.
-        cutoff: What counts as 0: 10 n ε λ_max, or −λ_min where rounding left that below.
-        rank: How many eigenvalues are above the cutoff.
+        cutoff: What counts as 0: 10 n ε λ_max, the rounding of the n eigenvalues with headroom, or
+            −λ_min where that is larger.
+        rank: How many eigenvalues are above the cutoff; in float32 fewer than in float64.
         max_learning_rate: 2 / (c λ_max); infinite if K = 0.
 
     Example:
@@ -48,11 +56,6 @@ class KernelDynamics:
             y: (n,) or (n, k) targets.
             f0: Outputs at t = 0 on the training points, shaped as y; None is zero.
             loss: "mean" or "sum".
-
-        Raises:
-            TypeError: If an argument is of the wrong type, or dtypes differ or are half precision.
-            ValueError: If shapes or devices do not fit, or k_train is not symmetric or has an
-                eigenvalue below −1e-4 λ_max.
         """
         _checks.require_tensor("k_train", k_train, ndim=(2, 4))
         _checks.require_tensor("y", y, ndim=(1, 2))
@@ -60,32 +63,19 @@ class KernelDynamics:
         _checks.require_tensor("f0", f0)
         _checks.require_same_place(k_train=k_train, y=y, f0=f0)
         _checks.require_choice("loss", loss, ["mean", "sum"])
-        if k_train.dtype not in {torch.float32, torch.float64}:
-            raise TypeError(f"torch finds no eigenvalues in {k_train.dtype}; convert by .float().")
         n, k = y[:, None].flatten(1).shape
         self._coupled = k_train.ndim == 4
-        self._kernel_shape = torch.Size((n, n, k, k) if self._coupled else (n, n))
+        self._kernel_shape = (n, n, k, k) if self._coupled else (n, n)
         if k_train.shape != self._kernel_shape:
-            wanted, got = tuple(self._kernel_shape), tuple(k_train.shape)
             raise ValueError(
-                f"k_train must have shape {wanted} for y of shape {tuple(y.shape)}; got {got}. "
-                f"One row and one column for each training point."
+                f"k_train must have shape {self._kernel_shape} for y of shape {tuple(y.shape)}, a "
+                f"row for each training point; got {tuple(k_train.shape)}."
             )
-        _checks.require_shape("f0", f0, y.shape)
+        _inputs.require_shape("f0", f0, y.shape)
         self._scale = 1 / n if loss == "mean" else 1.0
         self._f0 = f0.detach()
-        kernel = self._square(k_train.detach())
-        _checks.require_symmetric("k_train", kernel)
-        raw, self.eigenvectors = torch.linalg.eigh(0.5 * kernel + 0.5 * kernel.T)
+        raw, self.eigenvectors = _inputs.eigenpairs("k_train", self._square(k_train))
         low, high = float(raw[0]), float(raw[-1])
-        if not math.isfinite(high):
-            raise ValueError(f"eigenvalues of k_train exceed {raw.dtype}; convert by .double().")
-        if low < -1e-4 * max(high, 0.0):
-            raise ValueError(
-                f"k_train is not positive semidefinite: its eigenvalues run from {low:.3g} to "
-                f"{high:.3g}. A tangent kernel J Jᵀ has none below 0: look for a wrong sign or an "
-                f"index out of place."
-            )
         self._amplitudes = self.eigenvectors.T @ (y - f0).detach().reshape(len(raw), -1)
         self.cutoff = max(10 * len(raw) * torch.finfo(raw.dtype).eps * high, -low)
         self.eigenvalues = torch.where(raw > self.cutoff, raw, 0.0)
@@ -100,9 +90,6 @@ class KernelDynamics:
 
         Returns:
             f_t(X), shaped as y, or (T, …).
-
-        Raises:
-            ValueError: If a time is negative or NaN.
         """
         return self._train(self._flow(t)[0])
 
@@ -116,10 +103,6 @@ class KernelDynamics:
 
         Returns:
             f_t(x), (m,) or (m, k), or (T, …).
-
-        Raises:
-            TypeError: If an argument is of the wrong type, or dtypes differ.
-            ValueError: If a time is negative or NaN, or shapes or devices do not fit.
         """
         return self._test(self._flow(t)[1], k_test_train, f0_test)
 
@@ -132,16 +115,10 @@ class KernelDynamics:
 
         Returns:
             f_k(X), shaped as y, or (T, …).
-
-        Raises:
-            TypeError: If the rate is not a number.
-            ValueError: If k is not whole or negative, or the rate is not positive.
         """
         return self._train(self._descent(k, learning_rate)[0])
 
-    def test_steps(
-        self, k: int | Tensor, learning_rate: float, k_test_train: Tensor, f0_test=None
-    ) -> Tensor:
+    def test_steps(self, k: int | Tensor, learning_rate: float, k_test_train: Tensor, f0_test=None):
         """Return the test outputs after exactly k steps; arguments as in `train_steps`, `test`."""
         return self._test(self._descent(k, learning_rate)[1], k_test_train, f0_test)
 
@@ -153,9 +130,6 @@ class KernelDynamics:
 
         Returns:
             (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.
-
-        Raises:
-            ValueError: If a time is negative or NaN.
         """
         left = (self._flow(t)[0] - 1) * self._amplitudes
         shape = (len(self.eigenvalues),) if self._coupled else self._f0.shape
@@ -165,17 +139,17 @@ class KernelDynamics:
         """Return A(t) = K(x, X) K⁺ (I − e^{−cKt}): f_t(x) = f_0(x) + A(t) (Y − f_0(X)).
 
         Args:
-            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+            t: As in `test`.
             k_test_train: As in `test`.
 
         Returns:
-            (m, n) or (m·k, n·k), or (T, …).
+            A(t), (m, n) or (m·k, n·k), or (T, …).
         """
         return (self._towards(k_test_train) * self._flow(t)[1].mT) @ self.eigenvectors.T
 
     def _flow(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """Return 1 − e^{−cλt} and (1 − e^{−cλt})/λ, (n, 1) or (T, n, 1)."""
-        t = _records.grid("t", t, like=self._f0)
+        t = _inputs.grid("t", t, like=self._f0)
         rate = self._scale * self.eigenvalues[:, None]
         done = torch.where(rate > 0, -torch.expm1(-rate * t), 0.0)
         return done, self._divided(done, t)
@@ -183,7 +157,7 @@ class KernelDynamics:
     def _descent(self, k: int | Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
         """Return 1 − (1 − ηcλ)ᵏ and the same over λ, (n, 1) or (T, n, 1)."""
         _checks.require_number("learning_rate", learning_rate, positive=True)
-        k = _records.grid("k", k, like=self._f0)
+        k = _inputs.grid("k", k, like=self._f0)
         if not torch.equal(k, k.round()) or k.isinf().any():
             raise ValueError(f"k must hold whole, finite numbers; got {k.flatten().tolist()[:5]}.")
         a = learning_rate * self._scale * self.eigenvalues[:, None]
@@ -195,7 +169,7 @@ class KernelDynamics:
         """Return done/λ, and its limit ct where λ counts as 0.
 
         The limit fades as t passes 1/cutoff: exactly, K(x, X) carries nothing from the null space
-        to test points, and by then ct would blow up the rounding that it does carry.
+        to test points, and by then ct would amplify the rounding that it does carry.
         """
         values, ct = self.eigenvalues[:, None], self._scale * t
         limit = torch.where(t.isinf(), 0.0, ct * torch.exp(-self.cutoff * ct))
@@ -215,11 +189,11 @@ class KernelDynamics:
             return change
         _checks.require_tensor("f0_test", f0_test)
         _checks.require_same_place(k_test_train=k_test_train, f0_test=f0_test)
-        _checks.require_shape("f0_test", f0_test, shape)
+        _inputs.require_shape("f0_test", f0_test, shape)
         return f0_test.detach() + change
 
     def _mixed(self, vectors: Tensor, factors: Tensor) -> Tensor:
-        """Return Σ_j vectors_j factors_j amplitude_j; where descent outgrew all numbers, ±inf."""
+        """Return Σ_j vectors_j factors_j amplitude_j; where descent overflows, ±inf."""
         modes = torch.where(self._amplitudes == 0, 0.0, factors * self._amplitudes)
         change, grown = vectors @ modes, ~modes.isfinite()
         if grown.any():  # a point that no such mode reaches has got 0 · inf
@@ -234,14 +208,13 @@ class KernelDynamics:
         return kernel.detach()
 
     def _towards(self, k_test_train: Tensor) -> Tensor:
-        """Return the test kernel as a matrix in the eigenbasis, K(x, X) V."""
+        """Return the kernel of the test points as a matrix in the eigenbasis, K(x, X) V."""
         _checks.require_tensor("k_test_train", k_test_train)
         _checks.require_same_place(k_train=self.eigenvectors, k_test_train=k_test_train)
-        wanted = self._kernel_shape[1:]
-        if k_test_train.ndim != len(wanted) + 1 or k_test_train.shape[1:] != wanted:
+        wanted = (len(k_test_train), *self._kernel_shape[1:])
+        if k_test_train.shape != wanted:
             raise ValueError(
-                f"k_test_train must have shape (m, {', '.join(map(str, wanted))}), rows for test "
-                f"points and columns for training points; got {tuple(k_test_train.shape)}. "
-                f"If it is k(x_train, x_test), transpose it."
+                f"k_test_train must have shape {wanted}, a row for each test point; got "
+                f"{tuple(k_test_train.shape)}. If it is k(x_train, x_test), transpose it."
             )
         return self._square(k_test_train) @ self.eigenvectors

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp, vjp
 
-from ntk_helpers import _checks, _dice
-from ntk_helpers.kernels._jacobian import run
+from ntk_helpers import _checks
+from ntk_helpers.kernels import _outputs
+from ntk_helpers.kernels._jacobian import real
 from ntk_helpers.kernels.empirical import empirical_ntk
+from ntk_helpers.theory._derivatives import Derivatives, differentiating
 from ntk_helpers.theory.dynamics import KernelDynamics
-from ntk_helpers.theory.linearize import forward_mode
-from ntk_helpers.training import descent as training
+from ntk_helpers.training.descent import gradient_descent
 
 
 def kernel_drift(k_now: Tensor, k_start: Tensor) -> float:
     """Return ‖K_now − K_start‖ / ‖K_start‖, Frobenius norms: how far the kernel has moved.
+
+    Derived in notebooks/04_infinite_width.ipynb, "4. Does the kernel move while the network
+    learns?".
 
     Args:
         k_now: A kernel of any shape.
@@ -26,17 +29,13 @@ def kernel_drift(k_now: Tensor, k_start: Tensor) -> float:
 
     Returns:
         A number ≥ 0.
-
-    Raises:
-        TypeError: If an argument is not a floating-point tensor, or dtypes differ.
-        ValueError: If shapes or devices differ, or k_start is zero.
     """
     _checks.require_tensor("k_now", k_now)
     _checks.require_tensor("k_start", k_start)
     _checks.require_same_place(k_start=k_start, k_now=k_now)
     if k_now.shape != k_start.shape or not k_start.any():
         raise ValueError(
-            f"kernel_drift compares two kernels of one shape, the first not all zero; got "
+            f"k_now and k_start must be kernels of one shape, k_start not all zero; got "
             f"{tuple(k_now.shape)} and {tuple(k_start.shape)}."
         )
     return float((k_now - k_start).norm() / k_start.norm())
@@ -50,13 +49,16 @@ class LazyRegime:
 
         κ = ‖r‖ ‖∇²f‖ / ‖∇f‖²        and along the flow, û = Jᵀr/‖Jᵀr‖:   ‖r‖ ‖∇²f[û, û]‖ / ‖J û‖²
 
-    κ tells how much of the Jacobian changes while the residual is removed: about 1/√width in the
+    κ tells which share of the Jacobian changes while the residual is removed: about 1/√width in the
     NTK parameterisation, because one neuron may carry ∇²f. The flow moves all neurons a little, and
     the second number falls as 1/width. Outputs scaled by α divide both by α where f_0 = 0.
 
-    κ takes the residual for one in the fastest mode. Slow modes move the weights much further: the
-    linearised flow ends at θ_0 + Jᵀ K⁺ (y − f_0). What the model itself is there, without training,
+    κ assumes a residual in the fastest mode. Slow modes move the weights much further: the
+    linearised flow ends at θ_0 − Jᵀ K⁺ r. What the model itself computes there, without training,
     tells whether the theory agrees with itself.
+
+    Derived in notebooks/04_infinite_width.ipynb, "8. Is width the only way to be lazy?".
+    Derived in notebooks/07_beyond_the_kernel.ipynb, "8. When may I trust it? A check-list".
 
     Attributes:
         kappa: κ at the start, estimated from below.
@@ -81,6 +83,7 @@ class LazyRegime:
     @property
     def verdict(self) -> str:
         """Return "applies", "does not apply" or "uncertain" (then measure: give `steps`)."""
+        # 0.1, 0.2 and 1 are conventions: what counts as small depends on what the forecast is for.
         if self.learning_rate >= self.max_learning_rate:
             return "does not apply"
         if self.drift is not None:
@@ -128,118 +131,89 @@ def lazy_regime(
 ) -> LazyRegime:
     """Judge whether training `model` on (x, y) stays where a constant kernel predicts it.
 
-    `model` is left as it is. ‖∇²f‖ = max a·∇²f[u, v] over unit a, u, v is found by improving each
-    in turn with Hessian-vector products, from three starts: a lower bound, tight to some per cent.
+    `model` is not changed. ‖∇²f‖ = max a·∇²f[u, v] over unit a, u, v is found by improving each in
+    turn with Hessian-vector products, from three starts: a lower bound, tight to some per cent.
 
     Source: Chizat, Oyallon, Bach 2019, arXiv:1812.07956, section 2.
 
     Args:
         model: Any module that treats rows independently, (n, …) → (n, k) or (n,).
-        x: (n, …) inputs.
+        x: (n, …) inputs, of any dtype that the model takes.
         y: (n, k) targets; (n,) is allowed where the model has one output.
-        learning_rate: η that the run uses.
+        learning_rate: η of the run.
         loss: "mean" (1/N Σ ½‖·‖²) or "sum" (Σ ½‖·‖²).
-        steps: Make the run with a copy of the model, and measure drift and prediction error.
+        steps: Train a copy of the model for so many steps, and measure drift and prediction error.
 
     Returns:
-        The verdict.
+        The measured numbers, and a verdict from them.
 
     Raises:
-        TypeError: If an argument is of the wrong type, or dtypes differ.
-        ValueError: If shapes or devices do not fit, a value is out of range, the kernel is zero, or
-            forward mode cannot run the model.
+        ValueError: If the kernel is zero, or torch cannot differentiate the model three times.
     """
-    parameters = _checks.trainable_parameters(model)
-    _checks.require_rowwise(model)
-    _checks.require_tensor("x", x)
+    _checks.require_points(model, x=x)
     _checks.require_tensor("y", y, ndim=(1, 2))
     _checks.require_same_length(x=x, y=y)
-    _checks.require_matching(model, x=x, y=y)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_choice("loss", loss, ["mean", "sum"])
     if steps is not None:
         _checks.require_integer("steps", steps, at_least=0)
-    fit = training._as_shape_of(y)
-    start = {name: p.detach() for name, p in parameters.items()}
-    theta = torch.cat([p.reshape(-1) for p in start.values()])
-
-    def named(flat):
-        parts = flat.split([p.numel() for p in start.values()])
-        return {n: part.view(p.shape) for (n, p), part in zip(start.items(), parts, strict=True)}
-
-    def f(flat):
-        return fit(run(model, x, named(flat))).reshape(-1)
-
     kernel = empirical_ntk(model, x)
     if not kernel.any():
         raise ValueError(
-            "the tangent kernel of the model is zero at x: no parameter moves its outputs. Look "
-            "for ReLU units that are all off, or for layers whose weights are all 0."
+            "the tangent kernel of the model is zero at x. Look for ReLU units that are all off, "
+            "or for layers whose weights are all 0."
         )
-    f0 = f(theta).detach()
-    dynamics = KernelDynamics(kernel, y, f0.view(y.shape), loss=loss)
-    r = f0 - y.reshape(-1)
-    pull_back = vjp(f, theta)[1]
-    u = nn.functional.normalize(pull_back(r)[0], dim=0)
-    with forward_mode():
-        gain = jvp(f, (theta,), (u,))[1].square().sum()
-        bend, along = _curvature(f, theta), _second(f, theta, u, u).norm()
+    moved = _copied(model)
+    theta = [p for p in moved.parameters() if p.requires_grad]
+    with differentiating(), torch.enable_grad():
+        f = _outputs.fit_to(moved(x), y)
+        derivatives = Derivatives(f.reshape(-1), theta)
+        f0, r = f.detach(), (f - y).detach().reshape(-1)
+        u = nn.functional.normalize(derivatives.pull(r), dim=0)
+        gain, along = derivatives.push(u).square().sum(), derivatives.second(u, u).norm()
+        bend = derivatives.curvature()
+    dynamics = KernelDynamics(kernel, y, f0, loss=loss)
     values, vectors = dynamics.eigenvalues, dynamics.eigenvectors
-    solved = vectors @ torch.where(values > 0, vectors.T @ r / values, 0.0)
-    end = theta - pull_back(solved)[0]
-    fitted = copy.deepcopy(model)
-    fitted.load_state_dict(named(end), strict=False)
-    missed = f(end).detach().view(y.shape) - dynamics.train(math.inf)
-    there = bool(missed.isfinite().all())
-    numbers = {
-        "kappa": float(r.norm() * bend / dynamics.eigenvalues[-1]),
-        "kappa_along_flow": _share(r.norm() * along, gain),
-        "learning_rate": float(learning_rate),
-        "max_learning_rate": dynamics.max_learning_rate,
-        "fitted_drift": kernel_drift(empirical_ntk(fitted, x), kernel) if there else math.inf,
-        "fitted_error": _share(missed.norm(), r.norm()) if there else math.inf,
-    }
-    if steps is None:
-        return LazyRegime(**numbers)
-    options = {"learning_rate": learning_rate, "steps": steps, "loss": loss, "progress": False}
-    trained = copy.deepcopy(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        history = training.gradient_descent(trained, x, y, **options)
-    if history.diverged:
-        return LazyRegime(**numbers, drift=math.inf, prediction_error=math.inf)
-    missed = history.outputs[-1] - dynamics.train_steps(steps, learning_rate)
+    solved = vectors @ torch.where(values > 0, vectors.T @ r / values, 0.0)  # K⁺ r
+    with torch.no_grad():
+        for p, step in zip(theta, derivatives.split(derivatives.pull(solved)), strict=True):
+            real(p).sub_(step)
+        missed = _outputs.fit_to(moved(x), y) - dynamics.train(math.inf)
+    there, drift, error = bool(missed.isfinite().all()), None, None
+    if steps is not None:
+        trained, drift, error = _copied(model), math.inf, math.inf
+        options = {"learning_rate": learning_rate, "steps": steps, "loss": loss, "progress": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            history = gradient_descent(trained, x, y, **options)
+        if not history.diverged:
+            drift = kernel_drift(empirical_ntk(trained, x), kernel)
+            off = history.outputs[-1] - dynamics.train_steps(steps, learning_rate)
+            error = _share(off.norm(), r.norm())
     return LazyRegime(
-        **numbers,
-        drift=kernel_drift(empirical_ntk(trained, x), kernel),
-        prediction_error=_share(missed.norm(), r.norm()),
+        kappa=float(r.norm() * bend / values[-1]),
+        kappa_along_flow=_share(r.norm() * along, gain),
+        learning_rate=float(learning_rate),
+        max_learning_rate=dynamics.max_learning_rate,
+        fitted_drift=kernel_drift(empirical_ntk(moved, x), kernel) if there else math.inf,
+        fitted_error=_share(missed.norm(), r.norm()) if there else math.inf,
+        drift=drift,
+        prediction_error=error,
     )
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Return a copy of `model`, or say what cannot be copied."""
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model cannot be copied: it keeps a tensor that autograd computed, as the old "
+            f"torch.nn.utils.spectral_norm does ({error}). Compute it in forward, or use "
+            f"torch.nn.utils.parametrizations."
+        ) from error
 
 
 def _share(part: Tensor, whole: Tensor) -> float:
     """Return part / whole, and 0 for no part of nothing: where y is f_0, nothing moves."""
     return 0.0 if part == 0 else float(part / whole)
-
-
-def _second(f, theta: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return the second derivative ∇²f[u, v], (n·k,)."""
-    return jvp(lambda at: jvp(f, (at,), (u,))[1], (theta,), (v,))[1]
-
-
-def _curvature(f, theta: Tensor, starts: int = 3, rounds: int = 20) -> float:
-    """Return max |a · ∇²f[u, v]| over unit vectors a (n·k,), u, v (P,), from below."""
-
-    def bent(a, v):
-        return jvp(lambda at: vjp(f, at)[1](a)[0], (theta,), (v,))[1]
-
-    generator = _dice.generator(0)
-    draw = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
-    best = 0.0
-    for _ in range(starts):
-        u, v = torch.randn(2, len(theta), **draw).to(theta)
-        for _ in range(rounds):
-            a = nn.functional.normalize(_second(f, theta, u, v), dim=0)
-            u = nn.functional.normalize(bent(a, v), dim=0)
-            v = nn.functional.normalize(bent(a, u), dim=0)
-        best = max(best, float(_second(f, theta, u, v).norm()))
-    return best

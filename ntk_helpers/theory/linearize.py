@@ -1,68 +1,43 @@
 """The first-order Taylor expansion of a model in its parameters."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.autograd.graph import disable_saved_tensors_hooks
+from torch.func import jvp
 
 from ntk_helpers import _checks
-from ntk_helpers.kernels._jacobian import plain_torch
-
-
-@contextmanager
-def forward_mode() -> Iterator[None]:
-    """Run attention as forward mode can differentiate it, and say what a model must not do there.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        ValueError: If torch.func.jvp cannot run the model.
-    """
-    try:
-        with plain_torch():
-            yield
-    except RuntimeError as error:
-        raise ValueError(
-            f"torch.func.jvp, which differentiates forward, cannot run this model: {error}\nTake "
-            f".item() and in-place writes out of its forward; replace a layer that torch cannot "
-            f"differentiate so; or bake weight_norm and the like into the weights: "
-            f"torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')."
-        ) from error
+from ntk_helpers.kernels import _outputs
+from ntk_helpers.kernels._jacobian import run
+from ntk_helpers.theory._derivatives import differentiating, slope
 
 
 def linearize(model: nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
-    """Return f_lin(params, x) = f(x; θ_0) + J(x) (θ − θ_0), expanded at the parameters of now.
+    """Return f_lin(params, x) = f(x; θ_0) + J(x) (θ − θ_0), expanded at the current parameters.
 
-    The expansion keeps its own copy of θ_0 and of the buffers: training `model` later does not move
-    it. It still calls `model`, whose layers must stay as they are, and in eval mode where it
-    matters.
+    The expansion keeps its own copy of θ_0 and of the buffers: training `model` later does not
+    change it. It still calls `model`, whose layers and whose mode (train or eval) must stay.
+
+    Derived in notebooks/04_infinite_width.ipynb, "4. Does the kernel move while the network
+    learns?".
 
     Source: Lee et al. 2019, arXiv:1902.06720, equation 5.
 
     Args:
-        model: Any module that treats rows independently.
+        model: Any module that treats rows independently, (n, …) → (n, k) or (n,).
 
     Returns:
         f_lin: takes parameters by name, as in dict(model.named_parameters()), and x (n, …); returns
         (n, k) or (n,), differentiable in the parameters.
-
-    Raises:
-        TypeError: If `model` is not a torch.nn.Module; from f_lin, if dtypes differ, or `params` is
-            not a dict.
-        ValueError: If it has no trainable parameter, or a layer that mixes rows or is random; from
-            f_lin, if such a layer was put in training mode since, rows are mixed after all (looked
-            at in the first call with several points), names or devices differ, forward mode cannot
-            run the model, or it does not return (n, k) or (n,).
     """
-    _checks.trainable_parameters(model)
-    _checks.require_rowwise(model)
+    _checks.require_points(model)
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
     fixed = {name: b.detach().clone() for name, b in model.named_buffers()}
-    looked_at = []
+    looked = False
 
     def f_lin(params: dict[str, Tensor], x: Tensor) -> Tensor:
+        nonlocal looked
         if not isinstance(params, Mapping):
             raise TypeError(
                 f"params must be a dict of tensors by name; got {type(params).__name__}. "
@@ -74,21 +49,42 @@ def linearize(model: nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]
                 f"params must have the names of the model's parameters; missing or unknown: "
                 f"{', '.join(odd)}. dict(model.named_parameters()) has them."
             )
-        moved = {name: params[name] - start[name] for name in start}
+        _checks.require_points(model, x=x)
+        change = {name: params[name] - start[name] for name in start}
 
         def f(theta, x=x):
             buffers = {name: b.clone() for name, b in fixed.items()}  # forward may write to them
-            return functional_call(model, {**buffers, **theta}, (x,))
+            return run(model, x, buffers | theta)
 
-        _checks.require_tensor("x", x, integers=True)
-        _checks.require_matching(model, x=x)
-        _checks.require_rowwise(model)
-        with forward_mode():
-            value, change = jvp(f, (start,), (moved,))
-        _checks.require_rows(value, len(x))
-        if len(x) > 1 and not looked_at:
-            _checks.require_same_row(f(start, x[:1]), value)
-            looked_at.append(x.shape)
-        return value + change
+        before = torch.get_rng_state()
+        with differentiating():
+            value, moved = _push_forward(f, start, change)
+            _outputs.require_rows(value, len(x))
+            if not looked:
+                _outputs.require_no_chance(before)
+                _outputs.require_same_row(f(start, torch.cat([x[:1], x[:1]])), value)
+                looked = True
+        return value + moved
 
     return f_lin
+
+
+def _push_forward(
+    f: Callable[[dict[str, Tensor]], Tensor], at: dict[str, Tensor], v: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return f(at) and J v, by forward mode or, where a layer has none, by two backward passes.
+
+    J v is the derivative of w ↦ ⟨Jᵀ w, v⟩. Checkpointing is refused there: what it computes again
+    in a backward pass it computes with the parameters that the model has by then.
+    """
+    try:
+        return jvp(f, (at,), (v,))
+    except RuntimeError:
+        leaves = {name: p.detach().requires_grad_() for name, p in at.items()}
+        refusal = "no forward mode, and torch.utils.checkpoint is in use"
+        with torch.enable_grad(), disable_saved_tensors_hooks(refusal):
+            value = f(leaves)
+            w = torch.ones_like(value, requires_grad=True)
+            pulled = slope([value], [w], list(leaves.values()))
+            change = slope(pulled, list(v.values()), [w])[0]
+        return value.detach(), change if torch.is_grad_enabled() else change.detach()

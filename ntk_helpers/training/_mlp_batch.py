@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ntk_helpers.activations import IN_PLACE
+from ntk_helpers.activations import ACTIVATIONS
 from ntk_helpers.networks import MLP
 
 CACHE_BYTES = 2**21  # for the largest layer of a group: a core's cache holds two or so of them
@@ -75,7 +75,7 @@ class Group:
     ):
         """Take stacked weights (E, n_out, n_in) and biases (E, 1, n_out), points, and memory."""
         self.layers, self.weights, self.biases = list(model.layers), weights, biases
-        self.phi, self.to_slope = IN_PLACE[model.activation]
+        _, self.phi, self.to_slope, _ = ACTIVATIONS[model.activation]
         count = len(weights[0])
         self.z, self.h = z, [x.expand(count, *x.shape), *h]
         self.back = torch.empty_like(h[-1])

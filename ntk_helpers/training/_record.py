@@ -140,26 +140,3 @@ def marks(record_at: Iterable[int] | None, steps: int, *, about: int = 60) -> se
                 f"record_at must lie in 0 … {steps}; got {max(chosen)}. Raise steps or drop it."
             )
     return chosen | {0, steps}
-
-
-def grid(name: str, values: float | Tensor, *, like: Tensor) -> Tensor:
-    """Return times as () or (T, 1, 1), with the dtype and device of `like`.
-
-    Raises:
-        TypeError: If they are neither a number nor numbers.
-        ValueError: If one is negative, NaN or too large, or they have more than one axis.
-    """
-    try:
-        found = torch.as_tensor(values, dtype=like.dtype, device=like.device)
-    except OverflowError as error:
-        raise ValueError(
-            f"{name} must be below {torch.finfo(like.dtype).max:.2g}, as {like.dtype} is. A time "
-            f"may be math.inf."
-        ) from error
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must be a number or a tensor; got {values!r}.") from error
-    if found.ndim > 1:
-        raise ValueError(f"{name} must be a number or a 1-D tensor; got {tuple(found.shape)}.")
-    if not (found >= 0).all():
-        raise ValueError(f"{name} must be 0 or greater; got {found[~(found >= 0)].tolist()[:5]}.")
-    return found[:, None, None] if found.ndim else found

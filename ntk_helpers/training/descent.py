@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ntk_helpers import _checks, _dice
 from ntk_helpers._progress import tqdm
+from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._jacobian import plain_torch, run
 from ntk_helpers.training._record import Recorder
 
@@ -89,9 +90,9 @@ def gradient_descent(
 
     with tqdm(total=steps, disable=not progress, desc="gradient descent", leave=False) as bar:
         for k in range(steps + 1):
-            outputs = _checks.fit_to(model(x), y)
+            outputs = _outputs.fit_to(model(x), y)
             value = 0.5 * scale * (outputs - y).square().sum()
-            _checks.require_attached(value)
+            _outputs.require_attached(value)
             if record.diverges(k, value):
                 break
             if k in record.marks:

@@ -1,0 +1,63 @@
+"""Times, shapes and kernels, as the closed forms of training take them."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def grid(name: str, values: float | Tensor, *, like: Tensor) -> Tensor:
+    """Return times, none negative, as () or (T, 1, 1), with the dtype and device of `like`."""
+    try:
+        found = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+    except OverflowError as error:
+        raise ValueError(
+            f"{name} must be below {torch.finfo(like.dtype).max:.2g}, as {like.dtype} is. A time "
+            f"may be math.inf."
+        ) from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a number or a tensor; got {values!r}.") from error
+    if found.ndim > 1:
+        raise ValueError(f"{name} must be a number or a 1-D tensor; got {tuple(found.shape)}.")
+    if not (found >= 0).all():
+        raise ValueError(f"{name} must be 0 or greater; got {found[~(found >= 0)].tolist()[:5]}.")
+    return found[:, None, None] if found.ndim else found
+
+
+def require_shape(name: str, value: Tensor, shape: Iterable[int]) -> None:
+    """Raise ValueError unless `value` has the shape that the targets y imply."""
+    if value.shape != torch.Size(shape):
+        raise ValueError(
+            f"{name} must have shape {tuple(shape)}, as y implies; got {tuple(value.shape)}. "
+            f"A column (n, 1) and a vector (n,) differ: .squeeze(1) and [:, None] convert."
+        )
+
+
+def eigenpairs(name: str, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues (n,), ascending, and eigenvectors (n, n) of a kernel.
+
+    Raises:
+        TypeError: If it is of half precision.
+        ValueError: If it is not symmetric, up to √ε, or has an eigenvalue below −1e-4 λ_max, which
+            no rounding explains.
+    """
+    if kernel.dtype not in {torch.float32, torch.float64}:
+        raise TypeError(f"torch finds no eigenvalues in {kernel.dtype}; convert by .float().")
+    asymmetry, size = float((kernel - kernel.T).abs().max()), float(kernel.abs().max())
+    if asymmetry > math.sqrt(torch.finfo(kernel.dtype).eps) * size:
+        raise ValueError(
+            f"{name} is not symmetric: |K − Kᵀ| is up to {asymmetry:.3g}, with entries up to "
+            f"{size:.3g}. Give the kernel of the training points with themselves."
+        )
+    values, vectors = torch.linalg.eigh(0.5 * kernel + 0.5 * kernel.T)  # a sum might overflow
+    low, high = float(values[0]), float(values[-1])
+    if not math.isfinite(high):
+        raise ValueError(f"eigenvalues of {name} exceed {values.dtype}; convert by .double().")
+    if low < -1e-4 * max(high, 0.0):
+        raise ValueError(
+            f"{name} is not positive semidefinite: its eigenvalues run from {low:.3g} to "
+            f"{high:.3g}. A tangent kernel J Jᵀ has none below 0: look for a wrong sign or an "
+            f"index out of place."
+        )
+    return values, vectors
