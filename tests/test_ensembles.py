@@ -252,6 +252,21 @@ def test_divergence_is_found_network_by_network_and_reported_with_the_limit():
     torch.testing.assert_close(history.outputs[:, 0], alone.outputs)
 
 
+@pytest.mark.filterwarnings("ignore:gradient descent diverged")
+def test_an_estimate_that_is_interrupted_costs_no_weights(monkeypatch):
+    (x, y), models, run = problem(), networks(), {"learning_rate": 1e4, "steps": 1, **QUIET}
+    alone = copy.deepcopy(models[2])
+    ntk.gradient_descent(alone, x, y, **run)
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ntk_helpers.training.ensemble.advice", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ntk.train_ensemble(models, x, y, **run)
+    torch.testing.assert_close(models[2].state_dict(), alone.state_dict())
+
+
 def test_training_stops_when_every_network_has_diverged():
     x, y = problem()
     with pytest.warns(RuntimeWarning, match=r"3 of 3 networks diverged by step"):

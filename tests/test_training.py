@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from reference import Attentive, descend_by_loop, jacobian_by_loop
+from reference import Attentive, descend_by_loop, jacobian_by_loop, kernel_by_loop
 from torch import nn
 
 from ntk_helpers import MLP, History, gradient_descent
@@ -347,7 +347,27 @@ def test_a_limit_is_given_where_squares_of_the_kernel_overflow():
     assert _numbers(caught)[0] == pytest.approx(limit, rel=0.02)
 
 
-class _Once(torch.autograd.Function):
+class _Square(nn.Module):
+    """|h · w|² with complex weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([[1 + 2j], [3 - 1j]]))
+
+    def forward(self, h):
+        return ((h + 0j) @ self.w).abs().square()
+
+
+def test_the_limit_of_complex_weights_counts_real_and_imaginary_parts():
+    torch.manual_seed(0)
+    model, (_, x, y) = nn.Sequential(nn.Linear(2, 2), _Square()), _problem()
+    largest = torch.linalg.eigvalsh(kernel_by_loop(model, x, x)[:, :, 0, 0])[-1].item()
+    with pytest.warns(RuntimeWarning, match="diverged by step") as caught:
+        _train(model, x, y, learning_rate=1e3)
+    assert _numbers(caught)[0] == pytest.approx(2 * N / largest, rel=0.02)
+
+
+class _Refusing(torch.autograd.Function):
     """The identity; its backward raises when it is to be differentiated itself."""
 
     @staticmethod
@@ -361,16 +381,34 @@ class _Once(torch.autograd.Function):
         return gradient
 
 
-def test_where_the_limit_cannot_be_estimated_the_history_is_returned_all_the_same():
+class _Once(torch.autograd.Function):
+    """A tanh that is differentiated once; `once_differentiable` cuts the graph without a word."""
+
+    @staticmethod
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return z.tanh()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient * (1 - ctx.saved_tensors[0].tanh() ** 2)
+
+
+@pytest.mark.parametrize("function", [_Refusing, _Once])
+def test_an_estimate_that_fails_costs_neither_the_history_nor_the_weights(function):
     class Layer(nn.Linear):
         def forward(self, x):
-            return _Once.apply(super().forward(x))
+            return function.apply(super().forward(x))
 
     torch.manual_seed(0)
-    model = nn.Sequential(Layer(2, 8), nn.Linear(8, 1))
+    model, (_, x, y) = nn.Sequential(Layer(2, 8), nn.Linear(8, 1)), _problem()
+    twin = copy.deepcopy(model)
     with pytest.warns(RuntimeWarning, match=r"could not be estimated.*try learning_rate=5e\+03\."):
-        history = _train(model, torch.randn(N, 2), torch.randn(N, 1), learning_rate=1e4)
-    assert history.diverged
+        history = _train(model, x, y, learning_rate=1e4, steps=1)
+    _, outputs = descend_by_loop(twin, x, y, 1e4, 1)
+    torch.testing.assert_close(history.outputs[0], outputs[0])
+    torch.testing.assert_close(model(x), outputs[1])
 
 
 def test_the_history_is_a_tuple_in_the_documented_order():

@@ -24,7 +24,7 @@ class MLPs:
             y: (n, k) targets.
             rate: Factor of the gradient of Σ ½(f(x) − y)² in a step.
         """
-        self.model, self.x, self.y, self.rate = model, x, y, rate
+        self.model, self.x, self.y, self.rate, self.memory = model, x, y, rate, {}
         layers = range(len(model.layers))
         self.weights = [state[f"layers.{i}.weight"] for i in layers]
         self.biases = [state[f"layers.{i}.bias"][:, None] for i in layers]
@@ -33,14 +33,20 @@ class MLPs:
         """Yield the networks at the points `x`, as many at a time as fit in the cache of a CPU."""
         count = len(self.weights[0])
         row = len(x) * max(len(w[0]) for w in self.weights) * x.element_size()
-        size = max(1, CACHE_BYTES // row) if x.device.type == "cpu" else count
+        size = min(count, max(1, CACHE_BYTES // row)) if x.device.type == "cpu" else count
+        if len(x) not in self.memory:  # the same for all groups, and warm in the cache
+            z = [x.new_empty(size, len(x), w.shape[1]) for w in self.weights]
+            self.memory[len(x)] = z, [torch.empty_like(some) for some in z[:-1]]
+        z, h = self.memory[len(x)]
         splits = zip(*(tensor.split(size) for tensor in self.weights + self.biases), strict=True)
         for parts in splits:
-            yield Group(self.model, parts[: len(self.weights)], parts[len(self.weights) :], x)
+            weights, biases = parts[: len(self.weights)], parts[len(self.weights) :]
+            memory = ([some[: len(weights[0])] for some in kind] for kind in (z, h))
+            yield Group(self.model, weights, biases, x, *memory)
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the outputs (E, m, k) at the points `x` (m, d)."""
-        return torch.cat([group.forward() for group in self.groups(x)])
+        return torch.cat([group.forward().clone() for group in self.groups(x)])
 
     def descend(self, steps: int) -> None:
         """Take `steps` steps of gradient descent, all of them with one group before the next."""
@@ -50,7 +56,7 @@ class MLPs:
 
 
 class Group:
-    """Some of the networks, with memory for what their layers take and give at given points.
+    """Some of the networks, and what their layers take and give at given points.
 
     Attributes:
         z: Pre-activations of each layer, (E, n, width) or (E, n, k).
@@ -58,14 +64,21 @@ class Group:
         back: δ W of a step, (E, n, width).
     """
 
-    def __init__(self, model: MLP, weights: list[Tensor], biases: list[Tensor], x: Tensor):
-        """Take stacked weights (E, n_out, n_in) and biases (E, 1, n_out), and points (n, d)."""
+    def __init__(
+        self,
+        model: MLP,
+        weights: list[Tensor],
+        biases: list[Tensor],
+        x: Tensor,
+        z: list[Tensor],
+        h: list[Tensor],
+    ):
+        """Take stacked weights (E, n_out, n_in) and biases (E, 1, n_out), points, and memory."""
         self.layers, self.weights, self.biases = list(model.layers), weights, biases
         _, self.phi, self.to_slope, _ = ACTIVATIONS[model.activation]
         count = len(weights[0])
-        self.z = [x.new_empty(count, len(x), w.shape[1]) for w in weights]
-        self.h = [x.expand(count, *x.shape), *(torch.empty_like(z) for z in self.z[:-1])]
-        self.back = torch.empty_like(self.h[-1])
+        self.z, self.h = z, [x.expand(count, *x.shape), *h]
+        self.back = torch.empty_like(h[-1])
         self.ones = x.new_ones(1, 1, 1).expand(count, 1, len(x))
 
     def forward(self) -> Tensor:

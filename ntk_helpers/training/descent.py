@@ -136,6 +136,9 @@ def largest_eigenvalue(model: nn.Module, theta: dict[str, Tensor], x: Tensor) ->
     J g is the derivative, along g, of the linear map v ↦ Jᵀ v. So one evaluation of the model is
     enough, and layers that change buffers or draw random numbers do no harm.
 
+    Raises:
+        ValueError: If a layer that cannot be differentiated twice hid from autograd.
+
     Source: J. Townsend 2017, "A new trick for calculating Jacobian vector products".
     """
     theta = {name: p.detach().requires_grad_() for name, p in theta.items()}
@@ -146,8 +149,15 @@ def largest_eigenvalue(model: nn.Module, theta: dict[str, Tensor], x: Tensor) ->
     draw = torch.randn(outputs.shape, generator=_dice.generator(0), device="cpu")
     u = draw.to(outputs)
     for _ in range(50):
-        u = u / u.abs().max()  # so that the squares in the norm do not overflow
-        gradients = torch.autograd.grad(outputs, theta.values(), u / u.norm(), **options)
-        product = sum((a * b).sum() for a, b in zip(pulled_back, gradients, strict=True))
+        u = u / u.norm(dtype=torch.float64)  # λ² may overflow in float32
+        gradients = torch.autograd.grad(outputs, theta.values(), u, **options)
+        pairs = zip(pulled_back, gradients, strict=True)
+        product = sum((a * b.conj()).real.sum() for a, b in pairs)
         (u,) = torch.autograd.grad(product, v, **options)
-    return u.double().norm().item()
+    found = u.norm(dtype=torch.float64).item()
+    by_gradients = sum(g.abs().square().sum().item() for g in gradients)
+    if not abs(found - by_gradients) < 0.01 * found:
+        raise ValueError(
+            f"‖J Jᵀ v‖ is {found}, but ‖Jᵀ v‖² is {by_gradients}, for an eigenvector v"
+        )
+    return found

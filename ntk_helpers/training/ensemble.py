@@ -121,19 +121,20 @@ def train_ensemble(
             batch.descend(until - k)
             bar.update(until - k)
 
-    if record.diverged.any():
-        which = record.diverged.nonzero()[:, 0].tolist()
-        start = {name: p.detach() for name, p in parameters[which[0]].items()}
-        warnings.warn(
-            f"{len(which)} of {len(models)} networks diverged by step {k}, the first of them "
-            f"models[{which[0]}]: {advice(models[which[0]], start, x, scale, learning_rate)}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    with torch.no_grad():
+    which = record.diverged.nonzero()[:, 0].tolist()
+    first = which[0] if which else 0
+    start = {name: p.detach().clone() for name, p in parameters[first].items()}
+    with torch.no_grad():  # before the estimate, which may take long or be interrupted
         for e, own in enumerate(parameters):
             for name, p in own.items():
                 p.copy_(state[name][e])
+    if which:
+        warnings.warn(
+            f"{len(which)} of {len(models)} networks diverged by step {k}, the first of them "
+            f"models[{first}]: {advice(models[first], start, x, scale, learning_rate)}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     diverged = record.diverged.to(y.device)
     return EnsembleHistory(*record.stack(learning_rate, y), learning_rate, diverged)
 
