@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ntk_helpers as ntk
 
-HIGH_DIMENSIONAL = {"activation": "relu", "sigma_w": math.sqrt(2), "sigma_b": 0.0}
+RELU = {"activation": "relu", "sigma_w": math.sqrt(2), "sigma_b": 0.0}
 
 
 def arc_cosines(q1, q2, c):
@@ -41,7 +42,7 @@ def test_kernels_of_three_libraries(depth):
 
     # scikit-ntk 1.2.1: (depth + 1) · NeuralTangentKernel(depth, bias=0)(x)
     _, wanted = recursion(x, depth, lambda c: c, 2.0)
-    got = ntk.infinite_kernels(math.sqrt(d / 2) * x, depth=depth, **HIGH_DIMENSIONAL).ntk
+    got = ntk.infinite_kernels(math.sqrt(d / 2) * x, depth=depth, **RELU).ntk
     torch.testing.assert_close(got, wanted, rtol=1e-12, atol=0)
 
     # Arora et al. 2020, arXiv:1910.01663, the kernel of their experiments on UCI data
@@ -65,8 +66,36 @@ THETA = (2.6765104430302884, 0.99886503184261)
 
 
 def test_the_infinite_kernel_of_a_deep_relu_network():
-    kernel = ntk.infinite_kernels(torch.tensor(POINTS), depth=3, **HIGH_DIMENSIONAL).ntk / 2
+    kernel = ntk.infinite_kernels(torch.tensor(POINTS), depth=3, **RELU).ntk / 2
     assert kernel[0].tolist() == pytest.approx(THETA, rel=1e-12)
+
+
+class Sum(nn.Module):
+    """The sum of many such networks, drawn apart: its kernel is the sum of their kernels."""
+
+    def __init__(self, networks, n):
+        """Draw the weights of each layer, (networks, inputs, outputs)."""
+        super().__init__()
+        sizes = [(2, n), (n, n), (n, n), (n, 1)]
+        self.layers = nn.ParameterList(torch.randn(networks, *size) for size in sizes)
+
+    def forward(self, x):
+        *hidden, last = (math.sqrt(2 / w.shape[1]) * w for w in self.layers)
+        h = x.expand(len(last), *x.shape)
+        for w in hidden:
+            h = torch.relu(h @ w)
+        return (h @ last).sum(0)
+
+
+def test_a_finite_width_moves_the_mean_kernel_off_the_diagonal_only():
+    torch.manual_seed(0)
+    x, networks = torch.tensor(POINTS), 2500
+    draws = (ntk.empirical_ntk(Sum(networks, 20), x, outputs="trace")[0] for _ in range(20))
+    means = torch.stack(list(draws)) / networks / 2
+    mean, error = means.mean(0), means.std(0) / math.sqrt(len(means))
+    assert abs(mean[0] - THETA[0]) < 4 * error[0]  # a theorem: no correction at any width
+    assert abs(mean[1] - 0.93473) < 4 * math.hypot(error[1], 0.00132)
+    assert THETA[1] - mean[1] > 6 * error[1]
 
 
 # Novak, Sohl-Dickstein, Schoenholz 2022, arXiv:2206.08720, table 1: time of a fully connected
@@ -86,5 +115,15 @@ def test_each_method_costs_what_table_1_says(method):
         with FlopCounterMode(display=False) as counter:
             ntk.empirical_ntk(model, *x, method=method)
         ratios.append(counter.get_total_flops() / TABLE_1[method](3, width, outputs, points) / 2)
-    print(method, ratios)
     assert max(ratios) < 1.25 * min(ratios)
+
+
+def test_learnabilities_sum_to_the_number_of_samples():
+    # Simon, Dickens, Karkada, DeWeese 2021, arXiv:2110.03922, on 256 points of a circle
+    m, n = 256, 12
+    angle = 2 * math.pi * torch.arange(m) / m
+    kernel = ntk.infinite_kernels(torch.stack([angle.cos(), angle.sin()], 1), depth=2, **RELU).ntk
+    _, modes = torch.linalg.eigh(kernel)
+    at = torch.randperm(m, generator=torch.Generator().manual_seed(0))[:n]
+    learned = ntk.KernelDynamics(kernel[at][:, at], modes[at]).test(math.inf, kernel[:, at])
+    assert (modes * learned).sum() == pytest.approx(n, rel=1e-9)
