@@ -24,9 +24,9 @@ def fits(model: nn.Module, x: Tensor, operator: Operator) -> bool:
         and not (model._forward_hooks or model._forward_pre_hooks or "forward" in vars(model))
         and not (model._backward_hooks or model._backward_pre_hooks)
         and network.activation == "tanh"
-        and len(network.layers) == 2
         and x.shape[1] == 1
-        and sum(p.requires_grad for p in model.parameters()) == len(list(model.parameters())) == 4
+        # Two layers of W and b, and no more: a learned scale or coefficient is not written out.
+        and [p.requires_grad for p in model.parameters()] == [True] * 4
     )
 
 
