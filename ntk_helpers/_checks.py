@@ -202,6 +202,7 @@ def require_points(
         require_rowwise(model)
     name, first = next(iter(parameters.items()))
     dtypes = {tensor.dtype for tensor in [*model.parameters(), *model.buffers()]}
+    dtypes |= {dtype.to_real() for dtype in dtypes if dtype.is_complex}
     for key, x in points.items():
         require_tensor(key, x, integers=True)
         like = x[:0].to(first.dtype) if not x.is_floating_point() or x.dtype in dtypes else x
