@@ -1,4 +1,4 @@
-"""Report whether this Python can run the course, or what to mend: `python -m ntk_helpers`."""
+"""Report whether this Python can run the course, or what to fix: `python -m ntk_helpers`."""
 
 import platform
 import sys
@@ -26,7 +26,7 @@ def main() -> int:
     for line, _ in findings:
         print(line)
     problems = [remedy for _, remedy in findings if remedy]
-    print("\nTo mend: " + "\n         ".join(problems) if problems else "\nReady.")
+    print("\nTo fix: " + "\n        ".join(problems) if problems else "\nReady.")
     return 1 if problems else 0
 
 
@@ -62,7 +62,7 @@ def check_memory() -> tuple[str, str]:
     try:
         import psutil  # comes with the kernel of Jupyter
     except ImportError:
-        return "free memory   unknown (it is psutil that tells)", ""
+        return "free memory   unknown (install psutil to measure it)", ""
     free = psutil.virtual_memory().available / 1e9
     remedy = (
         "" if free >= MEMORY_NEEDED else f"close something: a notebook takes {MEMORY_NEEDED} GB"

@@ -1,4 +1,4 @@
-"""Refuse bad input with a message that says what was expected, what was got and how to mend it."""
+"""Refuse bad input with a message that says what was expected, what was got and how to fix it."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -108,7 +108,7 @@ def require_tensor(
         bad = int((~torch.isfinite(value)).sum())
         raise ValueError(
             f"{name} holds {bad} value(s) that are NaN or infinite. "
-            f"Find them with (~torch.isfinite({name})).nonzero() and remove or mend them."
+            f"Find them with (~torch.isfinite({name})).nonzero() and remove or fix them."
         )
 
 
@@ -176,10 +176,10 @@ def require_rowwise(model: nn.Module) -> None:
             module.training or not module.track_running_stats
         ):
             state = "in training mode" if module.training else "without running statistics"
-            mend = "Call model.eval() first, or use" if module.track_running_stats else "Use"
+            fix = "Call model.eval() first, or use" if module.track_running_stats else "Use"
             raise ValueError(
                 f"layer {name!r} is {type(module).__name__} {state}: it mixes the rows of a batch, "
-                f"so f(x) is not a function of one x. {mend} LayerNorm or GroupNorm."
+                f"so f(x) is not a function of one x. {fix} LayerNorm or GroupNorm."
             )
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
             raise ValueError(

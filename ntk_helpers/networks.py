@@ -49,7 +49,7 @@ class MLP(nn.Module):
     seed gives the same function at initialisation in both; their tangent kernels and their stable
     steps differ.
 
-    Derived in notebooks/04_infinite_width.ipynb, "6. What must be scaled with the width?".
+    Derived in notebooks/04_infinite_width.ipynb, "What must be scaled with the width?".
 
     Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, section 3; Lee et al. 2019,
     arXiv:1902.06720, section 2.

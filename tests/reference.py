@@ -1,6 +1,9 @@
 """Slow, naive twins of what the package computes, to compare it with."""
 
 import math
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import torch
@@ -244,3 +247,47 @@ class Attentive(nn.Module):
     def forward(self, x):
         """Return (n, 1) for (n, tokens, 8)."""
         return self.last(self.layer(x).mean(1))
+
+
+class Written(nn.Module):
+    """A model written as a function of itself and the points; `parts` become its attributes."""
+
+    def __init__(self, written, **parts):
+        """Keep the function and the parts."""
+        super().__init__()
+        self.written = written
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.written(self, x)
+
+
+MEASURE = """
+import threading, time, psutil, torch
+import ntk_helpers as ntk
+from torch import nn
+torch.set_num_threads(1)
+torch.manual_seed(0)
+{setup}
+ntk.empirical_ntk(model, x[:2], outputs="trace")
+process, peak, done = psutil.Process(), 0, False
+def watch():
+    global peak
+    while not done:
+        peak = max(peak, process.memory_info().rss)
+        time.sleep(0.001)
+before, watcher = process.memory_info().rss, threading.Thread(target=watch)
+watcher.start()
+kernel = ntk.empirical_ntk(model, x, outputs="trace")
+done = True
+watcher.join()
+print((peak - before - kernel.nbytes) / 2**20)
+"""
+
+
+def peak_memory(setup):
+    """Return the MB beyond itself that a kernel takes; the code `setup` defines `model` and `x`."""
+    code = MEASURE.format(setup=textwrap.dedent(setup))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)

@@ -85,7 +85,7 @@ def test_notebooks_take_a_gpu_of_nvidia_or_the_cpu_and_float64(monkeypatch):
 def test_a_gpu_that_does_not_work_is_left_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     device._gpu_works.cache_clear()
-    with pytest.warns(RuntimeWarning, match="no use of the GPU, but of the CPU: "):
+    with pytest.warns(RuntimeWarning, match="The GPU does not work; using the CPU: "):
         assert setup() == torch.device("cpu")
     assert choose_size(8, 99) == 8
     device._gpu_works.cache_clear()

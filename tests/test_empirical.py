@@ -1,12 +1,8 @@
 """The empirical kernel: every method against a double loop, its laws, its memory, its refusals."""
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
 import torch
-from reference import kernel_by_loop, mlp_kernel_by_formula
+from reference import kernel_by_loop, mlp_kernel_by_formula, peak_memory
 from torch import nn
 from torch.nn.functional import gelu, linear
 from torch.utils.flop_counter import FlopCounterMode
@@ -511,34 +507,13 @@ def test_buffers_that_a_forward_pass_moves_are_not_moved():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_memory_stays_within_the_working_set():
-    code = """
-        import sys, psutil, torch, threading, time
-        import ntk_helpers as ntk
-        torch.set_num_threads(1)
-        n = 2500
-        model = ntk.MLP(20, 256, depth=8, activation="relu", seed=0)
-        x = torch.randn(n, 20)
-        ntk.empirical_ntk(model, x[:64])
-        process, peak, done = psutil.Process(), 0, False
-        def watch():
-            global peak
-            while not done:
-                peak = max(peak, process.memory_info().rss)
-                time.sleep(0.001)
-        before = process.memory_info().rss
-        watcher = threading.Thread(target=watch); watcher.start()
+def test_memory_of_an_mlp_stays_within_the_working_set():
+    setup = """
         from ntk_helpers.kernels import _mlp
         _mlp.WORKING_SET = 40 * 2**20
-        kernel = ntk.empirical_ntk(model, x, method="layerwise")
-        done = True; watcher.join()
-        print((peak - before - kernel.nbytes) / 2**20)
+        model, x = ntk.MLP(20, 256, depth=8, activation="relu", seed=0), torch.randn(2500, 20)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert float(done.stdout) <= 60
+    assert peak_memory(setup) <= 60
 
 
 # --- refusals -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from reference import Attentive, jacobian_by_loop
+from reference import Attentive, Written, jacobian_by_loop
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
@@ -20,20 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 def circle(n=8):
     angle = torch.arange(n) * (2 * math.pi / n)
     return torch.stack([angle.cos(), angle.sin()], 1)
-
-
-class Written(nn.Module):
-    """A model written as a function of itself and the points; `parts` become its attributes."""
-
-    def __init__(self, written, **parts):
-        """Keep the function and the parts."""
-        super().__init__()
-        self.written = written
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x):
-        return self.written(self, x)
 
 
 def scaled(model, alpha):

@@ -1,4 +1,4 @@
-"""The environment report says "Ready." where all is well, and otherwise what to mend."""
+"""The environment report says "Ready." where all is well, and otherwise what to fix."""
 
 import re
 import subprocess
@@ -36,13 +36,13 @@ def test_a_missing_package_is_to_be_installed(monkeypatch, capsys):
     monkeypatch.setitem(report.FLOORS, "no-such-package", "1.0")
     assert report.main() == 1
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == 'To mend: pip install "no-such-package>=1.0"'
+    assert last == 'To fix: pip install "no-such-package>=1.0"'
 
 
 def test_an_old_package_is_to_be_upgraded(monkeypatch, capsys):
     monkeypatch.setitem(report.FLOORS, "torch", "99.1")
     assert report.main() == 1
-    assert capsys.readouterr().out.endswith('To mend: pip install --upgrade "torch>=99.1"\n')
+    assert capsys.readouterr().out.endswith('To fix: pip install --upgrade "torch>=99.1"\n')
 
 
 def test_short_memory_is_reported(monkeypatch):

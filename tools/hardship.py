@@ -1,4 +1,4 @@
-"""Run notebooks where life is hard, and compare what they print.
+"""Run notebooks under constrained resources, and compare what they print.
 
 python tools/hardship.py                       every hardship, every lesson
 python tools/hardship.py offline memory -- 00  these hardships, the lessons whose names start so

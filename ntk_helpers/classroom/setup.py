@@ -62,7 +62,9 @@ def _gpu_works() -> bool:
         torch.ones(2, device="cuda").sum().item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        warnings.warn(f"no use of the GPU, but of the CPU: {reason}", RuntimeWarning, stacklevel=4)
+        warnings.warn(
+            f"The GPU does not work; using the CPU: {reason}", RuntimeWarning, stacklevel=4
+        )
         return False
     return True
 

@@ -15,9 +15,6 @@ from ntk_helpers.kernels._mlp import WrittenOut
 from ntk_helpers.kernels._tiles import Rows, add_product, in_rows, mirror, tiles
 
 
-@plain_torch()
-@torch.inference_mode(False)
-@torch.no_grad()
 def empirical_ntk(
     model: nn.Module,
     x1: Tensor,
@@ -45,6 +42,9 @@ def empirical_ntk(
     Memory: about 512 MB beyond the result, or what a point needs; more points are cut in blocks.
     x2 = None does half the work and returns an exactly symmetric kernel.
 
+    Derived in notebooks/03_empirical_kernel.ipynb, "How is a kernel computed, and what does it
+    cost?".
+
     Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, section 4; Novak, Sohl-Dickstein,
     Schoenholz 2022, arXiv:2206.08720, section 3.
 
@@ -70,23 +70,23 @@ def empirical_ntk(
         >>> empirical_ntk(line, torch.tensor([[2.0]]), torch.tensor([[3.0]]), outputs="trace")
         tensor([[7.]])
     """
-    work = Work(model, x1, x2, outputs, method, chunk_size)  # looks at the arguments
-    kernel = work.new_kernel()
-    if method == "ntvp":
-        return work.finished(work.pushed_forward(kernel))
-    for tile, f, g in work.tiles(dict.fromkeys(work.layers, kernel)):  # f, g: a layer at x1, at x2
-        inner = (f.h @ g.h.mT).mul_(f.weight**2).add_(f.bias**2)
-        add_product(tile, inner, f.d @ g.d.mT)  # tile += (w² ⟨h, h'⟩ + b²) D D'ᵀ
-    return work.finished(kernel)
+    with plain_torch(), torch.inference_mode(False), torch.no_grad():
+        work = Work(model, x1, x2, outputs, method, chunk_size)  # looks at the arguments
+        kernel = work.new_kernel()
+        if method == "ntvp":
+            return work.finished(work.pushed_forward(kernel))
+        for tile, f, g in work.tiles(dict.fromkeys(work.layers, kernel)):  # a layer at x1, at x2
+            inner = (f.h @ g.h.mT).mul_(f.weight**2).add_(f.bias**2)
+            add_product(tile, inner, f.d @ g.d.mT)  # tile += (w² ⟨h, h'⟩ + b²) D D'ᵀ
+        return work.finished(kernel)
 
 
-@plain_torch()
-@torch.inference_mode(False)
-@torch.no_grad()
 def layer_ntks(
     model: nn.Module, x1: Tensor, x2: Tensor | None = None, *, outputs: str = "full"
 ) -> dict[str, Tensor]:
     """Return the share of each layer's parameters in the tangent kernel; they sum to the whole.
+
+    Derived in notebooks/03_empirical_kernel.ipynb, "What does each layer contribute?".
 
     Source: Novak, Sohl-Dickstein, Schoenholz 2022, arXiv:2206.08720, section 3.
 
@@ -100,12 +100,13 @@ def layer_ntks(
         A kernel, shaped as that of `empirical_ntk`, for each module that holds trainable parameters
         by its name in `model.named_modules()`; parameters of `model` itself by its class name.
     """
-    work = Work(model, x1, x2, outputs, "auto", None)
-    kernels = {layer: work.new_kernel() for layer in work.layers}
-    for tile, f, g in work.tiles(kernels):
-        inner = (f.h @ g.h.mT).mul_(f.weight**2).add_(f.bias**2)
-        add_product(tile, inner, f.d @ g.d.mT)
-    return {key or type(work.model).__name__: work.finished(k) for key, k in kernels.items()}
+    with plain_torch(), torch.inference_mode(False), torch.no_grad():
+        work = Work(model, x1, x2, outputs, "auto", None)
+        kernels = {layer: work.new_kernel() for layer in work.layers}
+        for tile, f, g in work.tiles(kernels):
+            inner = (f.h @ g.h.mT).mul_(f.weight**2).add_(f.bias**2)
+            add_product(tile, inner, f.d @ g.d.mT)
+        return {key or type(work.model).__name__: work.finished(k) for key, k in kernels.items()}
 
 
 class Work:

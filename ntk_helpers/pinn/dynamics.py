@@ -15,7 +15,7 @@ class PINNDynamics:
 
         dF/dt = −K D (F − Y)      F_t = Y + D^{−½} e^{−D^½ K D^½ t} D^½ (F_0 − Y)
 
-    Derived in notebooks/06_pinn.ipynb, "4. Which of the two losses is learned first?".
+    Derived in notebooks/06_pinn.ipynb, "Which of the two losses is learned first?".
     Derived in notebooks/06_pinn.ipynb, "The cure: two weights" (D).
 
     Attributes:

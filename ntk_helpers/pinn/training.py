@@ -79,7 +79,7 @@ def train_pinn(
     ½: its rate η is 2η of "mean".
 
     Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, section 3 and algorithm 1 (the weights).
-    Derived in notebooks/06_pinn.ipynb, "1. What is a PINN?".
+    Derived in notebooks/06_pinn.ipynb, "What is a PINN?".
 
     Args:
         model: Any module with one output, (n, d) → (n, 1) or (n,). All its trainable parameters are

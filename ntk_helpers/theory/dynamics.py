@@ -27,7 +27,7 @@ class KernelDynamics:
     that training would run k times too fast. Divide it by k, which is the mean over outputs, or
     give the kernel of "full", or column j of y with column j of "diagonal".
 
-    Derived in notebooks/05_closed_form_mse.ipynb, "1. Can the equation be solved for all points at
+    Derived in notebooks/05_closed_form_mse.ipynb, "Can the equation be solved for all points at
     once?", "2. Which mistakes die first?" (modes), "4. What about points that were never trained
     on?", "5. Steps or time?" and "6. What do a hundred trained networks say?" (smoother).
 

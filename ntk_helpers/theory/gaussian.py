@@ -62,7 +62,7 @@ def wide_ensemble(
     It is computed in float64 (on the CPU where a device has none): the eigenvalues of these kernels
     fall so fast that float32 would keep 18 of 100 points on a line.
 
-    Derived in notebooks/05_closed_form_mse.ipynb, "6. What do a hundred trained networks say?".
+    Derived in notebooks/05_closed_form_mse.ipynb, "What do a hundred trained networks say?".
 
     Source: Lee et al. 2019, arXiv:1902.06720, section 2.3.1, equations 13–16.
 

@@ -20,7 +20,7 @@ from ntk_helpers.training.descent import gradient_descent
 def kernel_drift(k_now: Tensor, k_start: Tensor) -> float:
     """Return ‖K_now − K_start‖ / ‖K_start‖, Frobenius norms: how far the kernel has moved.
 
-    Derived in notebooks/04_infinite_width.ipynb, "4. Does the kernel move while the network
+    Derived in notebooks/04_infinite_width.ipynb, "Does the kernel move while the network
     learns?".
 
     Args:
@@ -57,8 +57,8 @@ class LazyRegime:
     linearised flow ends at θ_0 − Jᵀ K⁺ r. What the model itself computes there, without training,
     tells whether the theory agrees with itself.
 
-    Derived in notebooks/04_infinite_width.ipynb, "8. Is width the only way to be lazy?".
-    Derived in notebooks/07_beyond_the_kernel.ipynb, "8. When may I trust it? A check-list".
+    Derived in notebooks/04_infinite_width.ipynb, "Is width the only way to be lazy?".
+    Derived in notebooks/07_beyond_the_kernel.ipynb, "When may I trust it? A check-list".
 
     Attributes:
         kappa: κ at the start, estimated from below.

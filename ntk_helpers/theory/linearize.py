@@ -19,7 +19,7 @@ def linearize(model: nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]
     The expansion keeps its own copy of θ_0 and of the buffers: training `model` later does not
     change it. It still calls `model`, whose layers and whose mode (train or eval) must stay.
 
-    Derived in notebooks/04_infinite_width.ipynb, "4. Does the kernel move while the network
+    Derived in notebooks/04_infinite_width.ipynb, "Does the kernel move while the network
     learns?".
 
     Source: Lee et al. 2019, arXiv:1902.06720, equation 5.

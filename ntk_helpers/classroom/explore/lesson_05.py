@@ -98,7 +98,7 @@ class Crossing(NamedTuple):
 
 @cache
 def cross(rate_over_limit: float, mistake: float) -> Crossing:
-    """Return a run at this multiple of 2N/λ_max, with this share of the mistake f_0 − Y to mend.
+    """Return a run at this multiple of 2N/λ_max, with this share of the mistake f_0 − Y to correct.
 
     Values beyond ±1e6, and what follows a divergence, are cut off there.
     """

@@ -27,7 +27,7 @@ def png(figure: Figure, *, dpi: int = 100) -> bytes:
 
 
 def show(figure: Figure, *, alt: str) -> None:
-    """Display `figure`, with `alt` as its description for who cannot see it, and close it.
+    """Display `figure`, with `alt` as its description for readers who cannot see it, and close it.
 
     Args:
         figure: A matplotlib figure.
