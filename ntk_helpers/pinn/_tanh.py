@@ -70,35 +70,41 @@ class TanhFields:
         self.s1, self.c1 = first.weight_scale, first.bias_scale
         self.s2, self.c2 = last.weight_scale, last.bias_scale
         self.scale = float(scale)
+        self.curve = self.s2 * (self.s1 / self.scale) ** 2  # s_2 V a² = curve · V W²
         self.w, self.b = first.weight.data[:, 0], first.bias.data
         self.v, self.b2 = last.weight.data[0], last.bias.data
         points, self.which = x_boundary.detach().unique(dim=0, return_inverse=True)
         self.at_boundary = (points - mean) / scale
         self.inside = (x_interior.detach() - mean) / scale
-        self.moments = torch.cat([torch.ones_like(self.inside), self.inside], 1).T  # rows 1, x̂
+        self.one = torch.ones_like(self.inside[0])
+        self.points = torch.cat([self.at_boundary, self.inside])
+        self.sizes = [len(points), len(x_interior)]
+        rows = torch.cat([torch.ones_like(self.points), self.points], 1).T  # ∂z/∂b and ∂z/∂W: 1, x̂
+        self.rows, self.rows_inside = rows.split(self.sizes, 1)
 
     def values(self) -> tuple[Tensor, Tensor]:
         """Return u (n_b,) and u'' (n_r,) at the current parameters."""
-        self.phi, self.slope = self._tanh(self.at_boundary)
-        inside, self.slope_inside = self._tanh(self.inside)
-        self.bend = inside.mul_(self.slope_inside).mul_(-2)  # φ'' = −2 φ φ'
-        self.a = self.s1 / self.scale * self.w
-        self.amplitude = self.s2 * self.a * self.a
-        u = torch.addmv(self.c2 * self.b2, self.phi, self.s2 * self.v)
-        return u[self.which], self.bend @ (self.amplitude * self.v)
+        phi, slope = self._tanh(self.points)
+        self.phi, inside = phi.split(self.sizes)
+        self.slope, self.slope_inside = slope.split(self.sizes)
+        self.bend = inside.mul_(self.slope_inside)  # φφ' = −φ''/2
+        self.wv = self.w * self.v
+        self.wwv = self.w * self.wv
+        u = torch.addmv(self.b2, self.phi, self.v, beta=self.c2, alpha=self.s2)
+        return u[self.which], -2 * self.curve * (self.bend @ self.wwv)
 
     def descend(self, pull_boundary: Tensor, pull_interior: Tensor, rate: float) -> None:
         """Take θ ← θ − rate · Jᵀ (pull_boundary; pull_interior), at the last `values`."""
         pull = torch.zeros_like(self.at_boundary[:, 0]).index_add_(0, self.which, pull_boundary)
-        on_phi = pull @ self.phi
-        on_slope = torch.cat([pull[None], (pull * self.at_boundary[:, 0])[None]]) @ self.slope
-        on_bend = pull_interior @ self.bend
-        weighted = self.moments * pull_interior  # φ''' = φ' (4 − 6 φ')
-        on_third = 4 * (weighted @ self.slope_inside)
-        on_third -= 6 * (weighted @ self.slope_inside.square_())
-        push = self.s2 * self.v * on_slope + self.amplitude * self.v * on_third
-        push[1] += 2 * self.s2 / self.scale * self.a * self.v * on_bend
-        self.v.sub_(self.s2 * on_phi + self.amplitude * on_bend, alpha=rate)
+        slope = self.slope_inside
+        third = torch.addcmul(slope, slope, slope, value=-1.5)  # φ'(1 − 1.5 φ') = φ'''/4
+        on_third = (self.rows_inside * pull_interior) @ third
+        on_bend = self.bend.T @ pull_interior
+        push = ((self.rows * pull) @ self.slope).mul_(self.v).mul_(self.s2)
+        push.addcmul_(on_third, self.wwv, value=4 * self.curve)
+        push[1].addcmul_(on_bend, self.wv, value=-4 * self.curve / self.s1)
+        self.v.sub_(self.phi.T @ pull, alpha=rate * self.s2)
+        self.v.addcmul_(on_bend, self.w * self.w, value=2 * rate * self.curve)
         self.b.sub_(push[0], alpha=rate * self.c1)
         self.w.sub_(push[1], alpha=rate * self.s1)
         self.b2.sub_(pull.sum(), alpha=rate * self.c2)
@@ -118,7 +124,6 @@ class TanhFields:
         return PINNKernel(gram(j_u), j_u @ j_r.T, gram(j_r))
 
     def _tanh(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return φ(z) and φ'(z) = 1 − φ², (n, width); tanh z = 2 σ(2z) − 1 is four times faster."""
-        z = torch.addcmul(2 * self.c1 * self.b, x, 2 * self.s1 * self.w)
-        phi = z.sigmoid_().mul_(2).sub_(1)
-        return phi, torch.addcmul(torch.ones_like(x), phi, phi, value=-1)
+        """Return φ(z) and φ'(z) = 1 − φ², (n, width)."""
+        phi = torch.addcmul(self.c1 * self.b, x, self.s1 * self.w).tanh_()
+        return phi, torch.addcmul(self.one, phi, phi, value=-1)
