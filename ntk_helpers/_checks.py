@@ -23,9 +23,8 @@ def require_integer(name: str, value: object, *, at_least: int) -> None:
             f"{name} must be an integer; got {value!r} of type {type(value).__name__}. "
             f"Write int(...) around it if it is a whole number."
         )
-    if not at_least <= value < 2**63:
-        bound = f"at least {at_least}" if value < at_least else "below 2⁶³, as torch's integers are"
-        raise ValueError(f"{name} must be {bound}; got {value}.")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}; got {value}.")
 
 
 def require_number(name: str, value: object, *, positive: bool = False, signed=False) -> None:
@@ -38,8 +37,7 @@ def require_number(name: str, value: object, *, positive: bool = False, signed=F
             f"{name} must be a number; got {value!r} of type {type(value).__name__}. "
             f"A tensor of one element becomes a number with .item()."
         )
-    finite = value.bit_length() < 1024 if isinstance(value, int) else math.isfinite(value)
-    if not finite or (value < 0 and not signed) or (positive and value == 0):
+    if not math.isfinite(value) or (value < 0 and not signed) or (positive and value == 0):
         bound = "" if signed else " and greater than 0" if positive else " and 0 or greater"
         raise ValueError(f"{name} must be finite{bound}; got {value}.")
 
@@ -49,13 +47,8 @@ def place(device: torch.device | str | None, dtype: torch.dtype | None) -> dict:
 
     Raises:
         TypeError: If `dtype` is not a floating-point type.
-        ValueError: If `device` is not a device.
     """
-    try:
-        device = torch.get_default_device() if device is None else torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        message = f"device must be a device of torch, such as 'cpu'; got {device!r}. None chooses."
-        raise ValueError(message) from error
+    device = torch.get_default_device() if device is None else torch.device(device)
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(
@@ -83,9 +76,7 @@ def require_tensor(
             advice = "Pass one of its fields: " + ", ".join(f".{key}" for key in value._fields)
         raise TypeError(f"{name} must be a torch.Tensor; got {type(value).__name__}. {advice}")
     if value.layout is not torch.strided:
-        raise TypeError(
-            f"{name} must be a dense tensor; got {value.layout}. {name}.to_dense() makes one."
-        )
+        raise TypeError(f"{name} must be a dense tensor; {name}.to_dense() makes one.")
     if value.is_complex() or not (value.is_floating_point() or integers):
         raise TypeError(
             f"{name} must hold floating-point numbers; got {value.dtype}. "
@@ -142,6 +133,16 @@ def require_same_length(**tensors: Tensor) -> None:
                 f"{name} has {len(tensor)} rows but {first_name} has {len(first)}: "
                 f"they must describe the same points, one row each."
             )
+
+
+def require_same_inputs(**points: Tensor) -> None:
+    """Raise ValueError unless both sets of `points` (n, …) have points of the same shape."""
+    (name, x), (other, z) = points.items()
+    if x.shape[1:] != z.shape[1:]:
+        raise ValueError(
+            f"{name} and {other} must hold points of the same shape; got {tuple(x.shape)} and "
+            f"{tuple(z.shape)}. Points are rows: n numbers are x[:, None], one point is x[None]."
+        )
 
 
 def trainable_parameters(model: object) -> dict[str, nn.Parameter]:

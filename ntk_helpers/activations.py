@@ -17,7 +17,7 @@ class Activation(NamedTuple):
         phi: z ↦ φ(z).
         into: (z, out) ↦ φ(z), written into the memory `out`. That a step of training reserves no
             memory makes it about 3 times faster.
-        slope_: (z, h) ↦ φ'(z), written over z, where h = φ(z) may be overwritten, too.
+        slope_: (z, h) ↦ φ'(z), written over z, where h = φ(z) stays as it is.
         expectations: (q1, q2, c) ↦ (E[φ(u) φ(v)], E[φ'(u) φ'(v)]) for Gaussian u and v of mean 0
             with Var u = q1, Var v = q2, Cov(u, v) = c.
     """

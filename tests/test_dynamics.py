@@ -171,11 +171,6 @@ def test_a_point_that_no_growing_mode_reaches_stays_finite():
     assert tests[1].isinf()
 
 
-def test_a_kernel_near_the_largest_number_is_solved():
-    kernel, y = 3e38 * torch.eye(2).float(), torch.ones(2).float()
-    assert torch.equal(KernelDynamics(kernel, y).train(1.0), y)
-
-
 def test_a_zero_kernel_leaves_everything_as_it_was():
     _, _, y, f0, f0_test = problem()
     dynamics = KernelDynamics(torch.zeros(6, 6), y, f0)
@@ -337,10 +332,6 @@ REFUSALS = [
     (lambda: solve(k_train=-1e-9 * E6), ValueError, r"is not positive semidefinite"),
     (lambda: solve(k_train=torch.diag(torch.tensor([1.0, 1, 1, 1, 1, -0.01]))),
      ValueError, r"eigenvalues run from -0.01 to 1"),
-    (lambda: KernelDynamics(torch.full((2, 2), 3e38).float(), torch.ones(2).float()),
-     ValueError, r"eigenvalues of k_train exceed torch.float32; .*double"),
-    (lambda: KernelDynamics(E6.half(), E6[0].half()), TypeError, r"convert by \.float"),
-    (lambda: KernelDynamics(E6.bfloat16(), E6[0].bfloat16()), TypeError, r"convert by \.float"),
     (lambda: solve(y=draw(6).float()), TypeError, r"y is torch.float32 but k_train"),
     (lambda: solve(y=draw(6) / 0), ValueError, r"y holds 6 value\(s\) that are NaN"),
     (lambda: solve(f0=draw(6) / 0), ValueError, r"f0 holds 6 value\(s\) that are NaN"),
@@ -350,8 +341,6 @@ REFUSALS = [
     (lambda: solve().train(torch.tensor([1.0, -2.0])), ValueError, r"0 or .*got \[-2.0"),
     (lambda: solve().train(math.nan), ValueError, r"t must be 0 or greater; got \[nan\]"),
     (lambda: solve().train(torch.ones(2, 2)), ValueError, r"t must be a number or a 1-D tensor"),
-    (lambda: solve().train(10**400), ValueError, r"t must be below 1.8e\+308, .* be math.inf"),
-    (lambda: solve().train_steps(10**400, 0.1), ValueError, r"k must be below 1.8e\+308"),
     (lambda: solve().train_steps(1.5, 0.1), ValueError, r"k must hold whole, finite numbers"),
     (lambda: solve().train_steps(torch.tensor([1.0, math.inf]), 0.1),
      ValueError, r"k must hold whole, finite numbers; got \[1.0, inf\]"),

@@ -479,14 +479,14 @@ REST = {
     "columns": (y_of(6, 2), ValueError, r"\(6, 1\) but y has shape \(6, 2\)"),
     "rows": (y_of(5, 1), ValueError, "y has 5 rows but x has 6"),
     "axes": (y_of(6, 1, 1), ValueError, "y must have 1 or 2 axes"),
-    "one point": (lambda: {"x_test": torch.ones(2)}, ValueError, r"is x_test\[None\]"),
+    "one point": (lambda: {"x_test": torch.ones(2)}, ValueError, r"one point is x\[None\]"),
     "integers": (lambda: {"x_test": torch.ones(1, 2).long()}, TypeError, "x_test is torch.int64"),
     "rate": (lambda: {"learning_rate": -1.0}, ValueError, "must be finite and greater than 0"),
     "loss": (lambda: {"loss": "mse"}, ValueError, "loss must be one of"),
     "record": (lambda: {"record_at": [11]}, ValueError, "record_at must lie in 0 … 10; got 11"),
 }
 GAUSSIAN = {
-    "inputs": ({"x_test": (3, 5)}, "must have the same number of inputs; got 2 and 5"),
+    "inputs": ({"x_test": (3, 5)}, r"points of the same shape; got .* and \(3, 5\)"),
     "rows": ({"y": (5,)}, "y has 5 rows but x has 6"),
     "axes": ({"x": (6,)}, "x must have 2 axes"),
     "time": ({"t": -1.0}, "t must be 0 or greater"),

@@ -230,7 +230,7 @@ REFUSALS = [
     ({"x1": torch.ones(0, 2)}, ValueError, r"x1 is empty"),
     ({"x1": torch.full((1, 2), math.nan)}, ValueError, r"x1 holds 2 value\(s\) that are NaN"),
     ({"x2": torch.full((1, 2), math.inf)}, ValueError, r"x2 holds 2 value\(s\) that are NaN"),
-    ({"x2": torch.ones(3, 4)}, ValueError, r"same number of inputs; got 2 and 4"),
+    ({"x2": torch.ones(3, 4)}, ValueError, r"points of the same shape; got \(3, 2\) and \(3, 4\)"),
     ({"x2": torch.ones(3, 2).double()}, TypeError, r"x2 is torch.float64 but x1 is torch.float32"),
     ({"depth": 0}, ValueError, r"depth must be at least 1; got 0"),
     ({"depth": 1.5}, TypeError, r"depth must be an integer"),

@@ -664,7 +664,7 @@ REFUSED = [
     (lambda: kernel_of(operator=grad), V, r"must be a real scalar tensor .*; got \(1,\)"),
     (lambda: kernel_of(operator=lambda u: lambda x: u(x) / x[0]), V, "holds NaN or infinite"),
     (lambda: kernel_of(n_out=2), V, r"one real output, the value u\(x\); got 2"),
-    (lambda: kernel_of(x_b=torch.cat([X_B, X_B], 1)), V, "must have as many columns"),
+    (lambda: kernel_of(x_b=torch.cat([X_B, X_B], 1)), V, "must hold points of the same shape"),
     (lambda: kernel_of(lambda _, h: h.cumsum(0)), V, "mixes the rows of a batch"),
     (lambda: kernel_of(lambda _, h: h.flip(0).cumsum(0).flip(0)), V, "mixes the rows of a batch"),
     (lambda: kernel_of(average), V, r"(?s)torch\.func, .* cannot run .*\nTake in-place writes"),
@@ -681,7 +681,7 @@ REFUSED = [
     (
         lambda: ntk.PINNDynamics(kernel_of(), PAIR, PAIR[::-1]),
         V,
-        r"start must hold 4 .*; got 7 and 4",
+        r"start must be a pair .* of 4 and 7 values",
     ),
     (lambda: forecast(torch.ones(3, 4)), V, "a column for each of the 4 boundary and 7 interior"),
 ]

@@ -74,11 +74,7 @@ def infinite_kernels(
     other = x1 if x2 is None else x2
     _checks.require_tensor("x2", other, ndim=(2,))
     _checks.require_same_place(x1=x1, x2=other)
-    if x1.shape[1] != other.shape[1]:
-        raise ValueError(
-            f"x1 and x2 must have the same number of inputs; got {x1.shape[1]} and "
-            f"{other.shape[1]}. Points are rows: n points of d inputs have shape (n, d)."
-        )
+    _checks.require_same_inputs(x1=x1, x2=other)
     _checks.require_integer("depth", depth, at_least=1)
     _checks.require_choice("activation", activation, ACTIVATIONS)
     _checks.require_number("sigma_w", sigma_w, positive=True)

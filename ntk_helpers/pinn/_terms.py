@@ -52,11 +52,7 @@ def check_pinn(model, x_boundary, x_interior, operator) -> dict[str, nn.Paramete
     for name, x in [("x_boundary", x_boundary), ("x_interior", x_interior)]:
         _checks.require_tensor(name, x, ndim=(2,))
     parameters = _checks.require_points(model, x_boundary=x_boundary, x_interior=x_interior)
-    if x_boundary.shape[1] != x_interior.shape[1]:
-        raise ValueError(
-            f"x_boundary and x_interior must have as many columns, the inputs of the model; got "
-            f"{x_boundary.shape[1]} and {x_interior.shape[1]}. A column of numbers is x[:, None]."
-        )
+    _checks.require_same_inputs(x_boundary=x_boundary, x_interior=x_interior)
     batch = torch.cat([x_boundary, x_interior]).detach()
     with torch.enable_grad():
         outputs = run(model, batch[[-1, -1]])  # a copy beside it shows sums over later rows, too

@@ -49,19 +49,14 @@ class PINNDynamics:
             )
         shape = tuple(kernel.ur.shape)
         for name, parts in [("targets", targets), ("start", start)]:
-            if not isinstance(parts, tuple | list) or len(parts) != 2:
-                raise TypeError(
-                    f"{name} must be a pair of tensors, {name}=(boundary, interior); got "
-                    f"{type(parts).__name__}."
+            if not isinstance(parts, tuple | list) or tuple(map(len, parts)) != shape:
+                raise ValueError(
+                    f"{name} must be a pair of tensors, {name}=(boundary, interior), of {shape[0]} "
+                    f"and {shape[1]} values, as the kernel has; got {parts!r:.60}."
                 )
             for part in parts:
                 _checks.require_tensor(name, part)
                 _checks.require_same_place(kernel=kernel.uu, **{name: part})
-            if (sizes := tuple(part.numel() for part in parts)) != shape:
-                raise ValueError(
-                    f"{name} must hold {shape[0]} boundary and {shape[1]} interior values, as the "
-                    f"kernel does; got {sizes[0]} and {sizes[1]}."
-                )
         self._n = shape[0]
         scales = loss_scales(loss, *shape)
         pair = [w * c for w, c in zip(weight_pair(weights, positive=True), scales, strict=True)]

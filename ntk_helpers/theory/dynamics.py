@@ -97,7 +97,7 @@ class KernelDynamics:
         """Return gradient flow's outputs on test points; at t = ∞, ridgeless kernel regression.
 
         Args:
-            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+            t: As in `train`.
             k_test_train: (m, n) or (m, n, k, k), kernel of test points (rows) and training points.
             f0_test: (m,) or (m, k) outputs at t = 0; None is zero.
 
@@ -126,7 +126,7 @@ class KernelDynamics:
         """Return the residual along each eigenvector, Vᵀ (f_t(X) − Y) = e^{−cΛt} Vᵀ (f_0(X) − Y).
 
         Args:
-            t: Time, ≥ 0; math.inf is allowed. A 1-D tensor of T times adds a leading axis.
+            t: As in `train`.
 
         Returns:
             (n,) or (n, k) as y, (n·k,) for a coupled kernel, or (T, …); ordered as `eigenvalues`.

@@ -86,11 +86,7 @@ def wide_ensemble(
     _checks.require_tensor("y", y, ndim=(1, 2))
     _checks.require_same_place(x=x, y=y, x_test=x_test)
     _checks.require_same_length(x=x, y=y)
-    if x.shape[1] != x_test.shape[1]:
-        raise ValueError(
-            f"x and x_test must have the same number of inputs; got {x.shape[1]} and "
-            f"{x_test.shape[1]}. Points are rows: n points of d inputs have shape (n, d)."
-        )
+    _checks.require_same_inputs(x=x, x_test=x_test)
     m = len(x_test)
     exact = {"device": "cpu" if x.device.type == "mps" else x.device, "dtype": torch.float64}
     targets = y.detach().to(**exact)

@@ -209,8 +209,7 @@ def _copied(model: nn.Module) -> nn.Module:
     except RuntimeError as error:
         raise ValueError(
             f"the model cannot be copied: it keeps a tensor that autograd computed, as the old "
-            f"torch.nn.utils.spectral_norm does ({error}). Compute it in forward, or use "
-            f"torch.nn.utils.parametrizations."
+            f"torch.nn.utils.spectral_norm does ({error}). Use torch.nn.utils.parametrizations."
         ) from error
 
 

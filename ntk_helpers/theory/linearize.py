@@ -1,6 +1,6 @@
 """The first-order Taylor expansion of a model in its parameters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -38,16 +38,10 @@ def linearize(model: nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]
 
     def f_lin(params: dict[str, Tensor], x: Tensor) -> Tensor:
         nonlocal looked
-        if not isinstance(params, Mapping):
-            raise TypeError(
-                f"params must be a dict of tensors by name; got {type(params).__name__}. "
-                f"dict(model.named_parameters()) is one."
-            )
-        if params.keys() != start.keys():
-            odd = sorted(params.keys() ^ start.keys())
+        if odd := set(params) ^ start.keys():
             raise ValueError(
-                f"params must have the names of the model's parameters; missing or unknown: "
-                f"{', '.join(odd)}. dict(model.named_parameters()) has them."
+                f"params must be a dict with the names of the model's parameters; missing or "
+                f"unknown: {sorted(map(str, odd))!s:.200}. dict(model.named_parameters()) has them."
             )
         _checks.require_points(model, x=x)
         change = {name: params[name] - start[name] for name in start}

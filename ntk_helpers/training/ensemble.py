@@ -85,11 +85,8 @@ def train_ensemble(
     _checks.require_same_place(**points)
     _checks.require_tensor("y", y, ndim=(1, 2))
     _checks.require_same_length(x=x, y=y)
-    if x_test is not None and x_test.shape[1:] != x.shape[1:]:
-        raise ValueError(
-            f"x_test must hold points like those of x; got shapes {tuple(x_test.shape)} and "
-            f"{tuple(x.shape)}. A single point is x_test[None]."
-        )
+    if x_test is not None:
+        _checks.require_same_inputs(x=x, x_test=x_test)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_integer("steps", steps, at_least=0)
     _checks.require_choice("loss", loss, ["mean", "sum"])
