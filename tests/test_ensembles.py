@@ -367,6 +367,7 @@ def test_covariance_is_symmetric_and_positive_with_duplicate_points(dtype, t):
     x, y = torch.cat([x, x]), torch.cat([y, y + 1])
     found = ntk.wide_ensemble(x, y, torch.cat([x, x[:2] / 2]), t, depth=2)
     assert found.rank == 6
+    assert 0 < found.cutoff < 1e-9
     assert torch.equal(found.cov, found.cov.T)
     assert torch.isfinite(found.mean).all()
     lowest, highest = torch.linalg.eigvalsh(ntk.infinite_kernels(x).nngp)[[0, -1]]
