@@ -49,14 +49,15 @@ class PINNDynamics:
             )
         shape = tuple(kernel.ur.shape)
         for name, parts in [("targets", targets), ("start", start)]:
-            if not isinstance(parts, tuple | list) or tuple(map(len, parts)) != shape:
+            pair = parts if isinstance(parts, tuple | list) else ()
+            for part in pair:
+                _checks.require_tensor(name, part)
+                _checks.require_same_place(kernel=kernel.uu, **{name: part})
+            if tuple(part.numel() for part in pair) != shape:
                 raise ValueError(
                     f"{name} must be a pair of tensors, {name}=(boundary, interior), of {shape[0]} "
                     f"and {shape[1]} values, as the kernel has; got {parts!r:.60}."
                 )
-            for part in parts:
-                _checks.require_tensor(name, part)
-                _checks.require_same_place(kernel=kernel.uu, **{name: part})
         self._n = shape[0]
         scales = loss_scales(loss, *shape)
         pair = [w * c for w, c in zip(weight_pair(weights, positive=True), scales, strict=True)]
