@@ -4,7 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ntk_helpers import _needed  # noqa: F401 (it says, before all, what is missing)
+from ntk_helpers._dice import generator
 from ntk_helpers.classroom import data
+from ntk_helpers.classroom.claim import claim
+from ntk_helpers.classroom.predict import predict
 from ntk_helpers.classroom.setup import best_device, choose_size, setup
 from ntk_helpers.kernels.empirical import empirical_ntk, layer_ntks
 from ntk_helpers.kernels.infinite import Kernels, infinite_kernels
@@ -40,10 +43,12 @@ __all__ = [
     "Standardized",
     "best_device",
     "choose_size",
+    "claim",
     "data",
     "empirical_ntk",
     "exercises",
     "explore",
+    "generator",
     "gradient_descent",
     "infinite_kernels",
     "kernel_drift",
@@ -52,6 +57,7 @@ __all__ = [
     "linearize",
     "pinn_kernel",
     "plots",
+    "predict",
     "setup",
     "show",
     "train_ensemble",

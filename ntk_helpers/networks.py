@@ -105,7 +105,7 @@ class MLP(nn.Module):
         self.parameterization = parameterization
         self.n_in, self.width, self.n_out, self.depth = n_in, width, n_out, depth
 
-        generator = None if seed is None else _dice.generator(seed)
+        generator = None if seed is None else _dice.stream("weights", seed)
         place = _checks.place(device, dtype)
         sizes = [n_in, *[width] * depth, n_out]
         self.layers = nn.ModuleList(

@@ -69,10 +69,11 @@ def kernel_variables() -> dict[str, str]:
     """Return the environment in which notebooks are run, here and by the tests.
 
     Without progress bars, whose output tells times; with figures in the notebook, as in
-    JupyterLab; and with one thread, unless the caller has set another number: the matrices are
-    small, and several kernels may share the cores.
+    JupyterLab; with the printed draw of the dice; and with one thread, unless the caller has set
+    another number: the matrices are small, and several kernels may share the cores.
     """
     fixed = {"TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    fixed |= {"NTK_DRAW": "0", "NTK_PREDICT": "open"}
     return {"OMP_NUM_THREADS": "1", **os.environ, **fixed}
 
 
@@ -145,10 +146,10 @@ def replace_widget(output: NotebookNode, models: dict) -> None:
         models: The notebook's widget state, model id → model.
 
     Raises:
-        LookupError: If there is no picture inside the widget.
+        LookupError: If there is neither a picture inside the widget nor HTML beside it.
     """
     view = output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    if view is None:
+    if view is None or "text/html" in output.data:
         return
     image = next(
         (model for model in inside(view["model_id"], models) if "ImageModel" in model.values()),

@@ -100,7 +100,7 @@ def wavy_curve(
     here = place(device, dtype)
     on_cpu = {"dtype": torch.float64, "device": "cpu"}
     x = torch.linspace(-1, 1, n, **on_cpu)
-    draw = torch.randn(n, generator=_dice.generator(seed), **on_cpu)
+    draw = torch.randn(n, generator=_dice.stream("noise", seed), **on_cpu)
     y = torch.sin(3 * x) + 0.3 * torch.cos(9 * x) + float(noise) * draw
     return Curve(x[:, None].to(**here), y.to(**here))
 
@@ -143,7 +143,7 @@ def digits(
 
     bunch = load_digits()
     image, label = torch.from_numpy(bunch.images) / 16, torch.from_numpy(bunch.target)
-    generator = _dice.generator(seed)
+    generator = _dice.stream("digits", seed)
     chosen = []
     for digit in classes:
         members = (label == digit).nonzero()[:, 0]

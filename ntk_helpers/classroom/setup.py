@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ntk_helpers import _dice
 from ntk_helpers._checks import require_choice, require_integer
 
 FLOORS = {
@@ -95,26 +96,48 @@ def setup(seed: int = 0) -> torch.device:
     """Make a notebook ready, print one line that says how, and return the device to use.
 
     Seeds torch and numpy, sets the course's figure style, and sets torch's default dtype to
-    float64, in which theory and measurement can be compared to many digits.
+    float64, in which theory and measurement can be compared to many digits. torch gets one thread:
+    the matrices are small, and on a busy machine more threads wait for each other. The environment
+    variable NTK_THREADS asks for another number.
+
+    The environment variable NTK_DRAW, 1, 2, …, gives all seeds of the course another meaning: the
+    lesson with other dice. 0, the default, is the draw that is printed.
 
     Args:
         seed: Seed of the global generators, 0 or greater.
 
     Returns:
         cuda where there is a GPU that works, else cpu.
+
+    Raises:
+        ValueError: If NTK_DRAW or NTK_THREADS is set to anything but a number of that kind.
     """
     require_integer("seed", seed, at_least=0)
     import matplotlib.style
 
     device = notebook_device()
+    _dice.draw = _variable("NTK_DRAW", least=0, default=0)
+    torch.set_num_threads(_variable("NTK_THREADS", least=1, default=1))
     torch.set_default_dtype(torch.float64)
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (the global generator is what a seed is for)
+    start = _dice.number("global", seed)
+    torch.manual_seed(start)
+    np.random.seed(start % 2**32)  # noqa: NPY002 (the global generator is what a seed is for)
     matplotlib.style.use(Path(__file__).with_name("course.mplstyle"))
-    print(f"ntk_helpers is ready: device {device}, float64, seed {seed}.")
+    dice = f", draw {_dice.draw}" if _dice.draw else ""
+    print(f"ntk_helpers is ready: device {device}, float64, seed {seed}{dice}.")
     if wanted := outdated():
         print("Too old here, so that numbers may differ: pip install", *map(repr, wanted))
     return device
+
+
+def _variable(name: str, *, least: int, default: int) -> int:
+    """Return the integer in the environment variable `name`, or `default` if there is none."""
+    text = os.environ.get(name, "").strip()
+    if text and not (text.isdecimal() and int(text) >= least):
+        raise ValueError(
+            f"the environment variable {name} must be an integer of at least {least}; got {text!r}."
+        )
+    return int(text or default)
 
 
 def choose_size(small: int, large: int) -> int:

@@ -117,7 +117,7 @@ class Gradients(NamedTuple):
 
 def plain_gradients(f: Tensor, parameters: dict[str, Tensor], n: int) -> Gradients:
     """Return what one backward pass from `f` (n or more, k) says about its first `n` rows."""
-    drawn = torch.randn(f.shape, generator=_dice.generator(0), dtype=torch.float64, device="cpu")
+    drawn = torch.randn(f.shape, generator=_dice.fixed(0), dtype=torch.float64, device="cpu")
     weights = drawn.to(f.device, f.dtype)
     weights[n:] = 0
     options = {"retain_graph": True, "allow_unused": True}

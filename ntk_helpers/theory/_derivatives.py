@@ -94,7 +94,7 @@ class Derivatives:
         come within some per cent of the maximum that 40 longer runs find.
         """
         size = sum(shape.numel() for shape in self.shapes)
-        draw = {"generator": _dice.generator(0), "dtype": torch.float64, "device": "cpu"}
+        draw = {"generator": _dice.fixed(0), "dtype": torch.float64, "device": "cpu"}
         best = 0.0
         for _ in range(starts):
             u, v = torch.randn(2, size, **draw).to(self.f)

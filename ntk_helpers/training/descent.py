@@ -146,7 +146,7 @@ def largest_eigenvalue(model: nn.Module, theta: dict[str, Tensor], x: Tensor) ->
     v = torch.zeros_like(outputs).requires_grad_()
     options = {"retain_graph": True, "materialize_grads": True}
     pulled_back = torch.autograd.grad(outputs, theta.values(), v, create_graph=True, **options)
-    draw = torch.randn(outputs.shape, generator=_dice.generator(0), device="cpu")
+    draw = torch.randn(outputs.shape, generator=_dice.fixed(0), device="cpu")
     u = draw.to(outputs)
     for _ in range(50):
         u = u / u.norm(dtype=torch.float64)  # λ² may overflow in float32

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ntk_helpers import _dice
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, to_numpy
 from ntk_helpers.kernels.empirical import empirical_ntk
@@ -46,8 +47,7 @@ class FeatureRun(NamedTuple):
 @cache
 def _points() -> tuple[Tensor, Tensor]:
     """Return (600, 20) normal inputs and (600,) targets |x₁|, scaled to mean 0 and variance 1."""
-    generator = torch.Generator("cpu").manual_seed(0)
-    x = torch.randn(POINTS + TEST_POINTS, INPUTS, generator=generator, **PLACE)
+    x = torch.randn(POINTS + TEST_POINTS, INPUTS, generator=_dice.generator(0), **PLACE)
     return x, (x[:, 0].abs() - math.sqrt(2 / math.pi)) / math.sqrt(1 - 2 / math.pi)
 
 

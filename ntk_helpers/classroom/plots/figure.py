@@ -7,6 +7,8 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
+from ntk_helpers.classroom.predict import present
+
 COLORS = {
     "blue": "#0072B2",
     "red": "#D55E00",
@@ -29,6 +31,8 @@ def png(figure: Figure, *, dpi: int = 100) -> bytes:
 def show(figure: Figure, *, alt: str) -> None:
     """Display `figure`, with `alt` as its description for readers who cannot see it, and close it.
 
+    While a prediction above waits for a vote, the figure is folded.
+
     Args:
         figure: A matplotlib figure.
         alt: What the figure shows, in a sentence or two: the finding, not the colours.
@@ -37,8 +41,6 @@ def show(figure: Figure, *, alt: str) -> None:
         TypeError: If `figure` is not a matplotlib figure, or `alt` not text.
         ValueError: If `alt` is empty.
     """
-    from IPython.display import display
-
     if not isinstance(figure, Figure):
         raise TypeError(
             f"show needs a matplotlib Figure; got {type(figure).__name__}. "
@@ -50,7 +52,7 @@ def show(figure: Figure, *, alt: str) -> None:
         raise ValueError("alt is empty: say in a sentence what the figure shows.")
     width = round(figure.get_size_inches()[0] * 100)
     data = {"image/png": base64.b64encode(png(figure, dpi=160)).decode(), "text/plain": alt}
-    display(data, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
+    present(data, {"image/png": {"alt": alt, "width": width}}, what="The figure")
     plt.close(figure)
 
 
