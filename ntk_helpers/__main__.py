@@ -13,8 +13,8 @@ from ntk_helpers.networks import MLP
 MEMORY_NEEDED = 1.0  # GB: the most that a notebook takes
 
 
-def main() -> int:
-    """Print the report; return 0 if all is well, else 1."""
+def main(*, brief: bool = False) -> int:
+    """Print the report, or if `brief` and all is well one line; return 0 if all is well, else 1."""
     findings = [
         check_python(),
         *(check_package(name, floor) for name, floor in FLOORS.items()),
@@ -23,9 +23,14 @@ def main() -> int:
         (f"device        {device_name()}", ""),
         check_kernel(),
     ]
+    problems = [remedy for _, remedy in findings if remedy]
+    if brief and not problems:
+        print(
+            f"This machine is ready: Python {platform.python_version()}, torch {torch.__version__}."
+        )
+        return 0
     for line, _ in findings:
         print(line)
-    problems = [remedy for _, remedy in findings if remedy]
     print("\nTo fix: " + "\n        ".join(problems) if problems else "\nReady.")
     return 1 if problems else 0
 

@@ -26,9 +26,10 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("notebooks", "notebooks/solutions", "slides")
+FOLDERS = ("notebooks", "notebooks/deeper", "notebooks/solutions", "slides")
 CELL_TIMEOUT = 120  # seconds; a cell that waits for ever must not hold up a test run
-KEPT_CELL_METADATA = ("jupyter", "slideshow", "tags")
+KEPT_CELL_METADATA = ("slideshow", "tags")
+FORM_TITLES = {"ntk.predict(": "Your prediction", "ntk.show(": "The figure", "": "Preparations"}
 MARKS = ("<!-- measured:start -->", "<!-- measured:end -->")
 
 # Run in the kernel after the last cell. On Linux getrusage would not do: a process that was
@@ -61,7 +62,7 @@ class Cost(NamedTuple):
 
 
 def notebooks() -> list[Path]:
-    """Return every notebook of the course: lessons, then solutions, then slides."""
+    """Return every notebook of the course: lessons, what is deeper, solutions, slides."""
     return [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.ipynb"))]
 
 
@@ -127,6 +128,7 @@ def normalise(notebook: NotebookNode) -> None:
         cell.metadata = NotebookNode(
             {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
         )
+        fold(cell)
         for output in cell.get("outputs", []):
             try:
                 replace_widget(output, models)
@@ -136,6 +138,23 @@ def normalise(notebook: NotebookNode) -> None:
         display_name="Python 3", language="python", name="python3"
     )
     notebook.metadata.language_info = NotebookNode(name="python")
+
+
+def fold(cell: NotebookNode) -> None:
+    """Fold the code of a cell that is tagged `plumbing`, wherever a reader may meet it.
+
+    JupyterLab obeys source_hidden, the site the tag hide-input, and Colab cellView, which shows the
+    form's title in place of the code.
+    """
+    tags = [tag for tag in cell.metadata.get("tags", []) if tag != "hide-input"]
+    if "plumbing" in tags:
+        tags.append("hide-input")
+        cell.metadata.update(cellView="form", jupyter={"source_hidden": True})
+        if not cell.source.startswith("# @title "):
+            title = next(title for mark, title in FORM_TITLES.items() if mark in cell.source)
+            cell.source = f"# @title {title}\n{cell.source}"
+    if tags:
+        cell.metadata.tags = tags
 
 
 def replace_widget(output: NotebookNode, models: dict) -> None:

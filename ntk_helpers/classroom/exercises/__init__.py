@@ -2,9 +2,9 @@
 
 from ntk_helpers.classroom.exercises._judge import Feedback
 from ntk_helpers.classroom.exercises.lesson_00 import (
-    check_flow_time,
-    check_loss_gradient,
+    check_half_time,
     check_mse_rate,
+    check_steps_needed,
 )
 from ntk_helpers.classroom.exercises.lesson_01 import (
     check_descent_on_quadratic,
@@ -66,17 +66,16 @@ __all__ = [
     "check_cosine",
     "check_descent_on_quadratic",
     "check_drift_floor",
-    "check_flow_time",
     "check_forecast_at",
     "check_function_velocity",
     "check_gradient_step",
     "check_half_life",
+    "check_half_time",
     "check_largest_kernel_rate",
     "check_largest_rate",
     "check_layer_kernel",
     "check_line_kernel",
     "check_loss_decay",
-    "check_loss_gradient",
     "check_loss_velocity",
     "check_mode_left",
     "check_mse_rate",
@@ -88,6 +87,7 @@ __all__ = [
     "check_residual_after",
     "check_scaled_derivative",
     "check_standard_kernel",
+    "check_steps_needed",
     "check_tangent_kernel",
     "check_theory_applies",
     "check_time_to_margin",

@@ -1,47 +1,32 @@
-"""Check the exercises of lesson 00: which time, which loss, which learning rate."""
+"""Check the exercises of lesson 00: how many steps, which learning rate, how long."""
 
+import math
 from collections.abc import Callable
 
-from ntk_helpers.classroom.exercises._judge import Feedback, draws, judge
+from ntk_helpers.classroom.exercises._judge import Feedback, judge
 
 
-def check_flow_time(answer: Callable) -> Feedback:
-    """Check `flow_time(learning_rate, steps)`: the time t of gradient flow that descent has reached."""
+def check_steps_needed(answer: Callable) -> Feedback:
+    """Check `steps_needed(their_rate, their_steps, my_rate)`: steps of my rate up to their time."""
     return judge(
         answer,
-        [(0.05, 400), (2.0, 30)],
-        lambda rate, steps: rate * steps,
+        [(0.05, 400, 0.002), (0.03, 30, 0.1)],
+        lambda their_rate, steps, my_rate: their_rate * steps / my_rate,
         {
-            "that is the number of steps. Time also counts how long each step is: t = η k.": lambda rate, steps: (
+            "that is the time t = η k that your friend reached. How many of your steps make it?": lambda their_rate, steps, my_rate: (
+                their_rate * steps
+            ),
+            "the two rates have changed places: a smaller rate of yours needs more steps.": lambda their_rate, steps, my_rate: (
+                my_rate * steps / their_rate
+            ),
+            "equal numbers of steps reach equal times only with equal rates.": lambda their_rate, steps, my_rate: (
                 steps
             ),
-            "you divided. A larger learning rate goes further in the same number of steps.": lambda rate, steps: (
-                steps / rate
+            "you multiplied by your rate; each of your steps takes my_rate of the time, so divide.": lambda their_rate, steps, my_rate: (
+                their_rate * steps * my_rate
             ),
         },
-        "t = η k: twice the rate and half the steps reach the same time.",
-    )
-
-
-def check_loss_gradient(answer: Callable) -> Feedback:
-    """Check `loss_gradient(f, y)`: ∂L/∂f of L = (1/N) Σ ½ (f − y)², as (N,)."""
-    return judge(
-        answer,
-        [tuple(draws((5,), (5,))), tuple(draws((3,), (3,), seed=1))],
-        lambda f, y: (f - y) / len(f),
-        {
-            "the 1/N of the mean is missing.": lambda f, y: f - y,
-            "the sign is reversed: the gradient points where the loss grows, along f − y.": lambda f, y: (
-                (y - f) / len(f)
-            ),
-            "there is a 2 too much. The loss has ½ (f − y)², torch's MSELoss has no ½.": lambda f, y: (
-                2 * (f - y) / len(f)
-            ),
-            "that is one number; the gradient has one entry for each point.": lambda f, y: (
-                f - y
-            ).mean(),
-        },
-        "This vector is what the kernel will multiply.",
+        "Equal times, nearly equal networks: that is why t = η k is the clock.",
     )
 
 
@@ -63,4 +48,34 @@ def check_mse_rate(answer: Callable) -> Feedback:
             ),
         },
         "With one output, MSELoss at rate η walks like the course's loss at 2η.",
+    )
+
+
+def check_half_time(answer: Callable) -> Feedback:
+    """Check `half_time(K)`: when a wide network with one training point has gone half of its way."""
+    return judge(
+        answer,
+        [(4.0,), (0.25,)],
+        lambda kernel: math.log(2) / kernel,
+        {
+            "at this time the exponential is 1/e: 63 % of the way. Half is e^(−K t) = 1/2.": lambda kernel: (
+                1 / kernel
+            ),
+            "you solved K t = 1/2. What is halved is the exponential: e^(−K t) = 1/2.": lambda kernel: (
+                0.5 / kernel
+            ),
+            "you multiplied by K. A larger kernel learns faster, so the time is shorter.": lambda kernel: (
+                math.log(2) * kernel
+            ),
+            "the time comes out negative: e^(−K t) = 1/2 gives −K t = −ln 2.": lambda kernel: (
+                -math.log(2) / kernel
+            ),
+            "that is for the seven points above. Here N = 1.": lambda kernel: (
+                7 * math.log(2) / kernel
+            ),
+            "log10 and log2 belong to other bases: the exponential wants the natural logarithm.": lambda kernel: (
+                math.log10(2) / kernel
+            ),
+        },
+        "ln 2 / K: the kernel of a point with itself is the speed at which that point is learned.",
     )

@@ -9,79 +9,91 @@ from torch import Tensor
 
 from ntk_helpers.classroom.data import Curve, wavy_curve
 from ntk_helpers.classroom.explore._explorer import Explorer
-from ntk_helpers.classroom.plots import plot_match, plot_points
+from ntk_helpers.classroom.plots import COLORS, plot_match, plot_points
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
 from ntk_helpers.theory.dynamics import KernelDynamics
-from ntk_helpers.training.descent import gradient_descent
+from ntk_helpers.training.ensemble import train_ensemble
 
-LEARNING_RATE = 0.04
-STEPS = [0, 25, 50, 125, 250, 500, 1250, 2500]
-WIDTHS = [8, 16, 32, 64, 128, 256, 512, 1024]
+LEARNING_RATE = 0.005
+STEPS = [0, 20, 60, 200, 600, 2000]
+WIDTHS = [8, 16, 32, 64, 128, 256, 512]
+SEEDS = range(5)
 
 
-class Run(NamedTuple):
-    """A trained network beside its forecast.
+class Runs(NamedTuple):
+    """Networks of one width, trained, beside their forecasts.
 
     Attributes:
         data: Seven training points.
         grid: (G, 1) inputs to look at.
-        trained: (T, G) predictions at the recorded times.
-        forecast: (T, G) what the kernel at initialisation says.
+        trained: (T, E, G) predictions of the E networks at the recorded times.
+        forecast: (T, E, G) what their kernels at initialisation say.
+        gap: (T, E) largest distance of the two, as a share of the way travelled; 0 at t = 0.
     """
 
     data: Curve
     grid: Tensor
     trained: Tensor
     forecast: Tensor
+    gap: Tensor
 
 
 @cache
-def train_and_forecast(width: int) -> Run:
-    """Return one network of this width, trained and forecast, always the same."""
+def train_and_forecast(width: int) -> Runs:
+    """Return five networks of this width, trained and forecast."""
     place = {"device": "cpu", "dtype": torch.float64}
     data = wavy_curve(7, **place)
-    grid = torch.linspace(-1.3, 1.3, 105, dtype=torch.float64)[:, None]
-    network = MLP(1, width, sigma_w=3.0, sigma_b=1.0, seed=1, **place)
+    grid = torch.linspace(-1.3, 1.3, 105, **place)[:, None]
+    networks = [MLP(1, width, sigma_w=3.0, sigma_b=1.0, seed=seed, **place) for seed in SEEDS]
+    time = LEARNING_RATE * torch.tensor(STEPS, **place)
+    forecast = torch.stack([forecast_of(net, data, grid, time) for net in networks], dim=1)
+    rate = {"learning_rate": LEARNING_RATE, "steps": max(STEPS), "record_at": STEPS}
+    trained = train_ensemble(networks, *data, **rate, x_test=grid, progress=False).test_outputs
+    travelled = (trained - trained[:1]).abs().amax(-1).clamp(min=1e-12)
+    gap = (trained - forecast).abs().amax(-1) / travelled
+    gap[0] = 0
+    return Runs(data, grid, trained, forecast, gap)
+
+
+def forecast_of(network: MLP, data: Curve, grid: Tensor, time: Tensor) -> Tensor:
+    """Return (T, G): what the untrained network and its kernel say of the predictions on `grid`."""
     with torch.no_grad():
         f0, f0_grid = network(data.x)[:, 0], network(grid)[:, 0]
     kernel = empirical_ntk(network, data.x, outputs="trace")
     kernel_grid = empirical_ntk(network, grid, data.x, outputs="trace")
-    history = gradient_descent(
-        network,
-        *data,
-        learning_rate=LEARNING_RATE,
-        steps=max(STEPS),
-        record_at=STEPS,
-        progress=False,
-        observe=lambda model: model(grid)[:, 0],
-    )
-    forecast = KernelDynamics(kernel, data.y, f0).test(history.time, kernel_grid, f0_grid)
-    return Run(data, grid, history.observed, forecast)
+    return KernelDynamics(kernel, data.y, f0).test(time, kernel_grid, f0_grid)
 
 
 def draw_forecast(width: int, time: float) -> Figure:
-    """Return the picture of one network at one time."""
-    run = train_and_forecast(width)
+    """Return the picture of one network at one time, beside the gaps at all widths."""
+    runs = train_and_forecast(width)
     row = STEPS.index(round(time / LEARNING_RATE))
-    trained, forecast = run.trained[row], run.forecast[row]
-    figure = Figure(figsize=(7.6, 4.2), layout="none")
-    ax = figure.add_axes((0.09, 0.14, 0.89, 0.74))
-    plot_match(run.grid, trained, forecast, labels=("trained", "forecast"), ax=ax)
-    plot_points(run.data.x, run.data.y, label="data", ax=ax)
-    gap = (trained - forecast).abs().max().item()
-    ax.set_title(f"width {width}, t = {time:g}: largest gap {gap:.2f}")
-    ax.set(xlabel="input x", ylabel="prediction", ylim=(-7, 5))
-    ax.legend(loc="lower right", ncols=3)
+    figure = Figure(figsize=(9.2, 4.4), layout="none")
+    left, right = figure.add_axes((0.08, 0.14, 0.5, 0.74)), figure.add_axes((0.69, 0.14, 0.3, 0.74))
+    trained, forecast = runs.trained[row, 0], runs.forecast[row, 0]
+    plot_match(runs.grid, trained, forecast, labels=("trained", "forecast"), ax=left)
+    plot_points(runs.data.x, runs.data.y, label="data", ax=left)
+    left.set_title(f"width {width}, t = {time:g}: gap {100 * runs.gap[row, 0]:.1f} %")
+    left.set(xlabel="input x", ylabel="prediction", ylim=(-7, 5))
+    left.legend(loc="lower right", ncols=3)
+    for each in WIDTHS:
+        gaps = 100 * train_and_forecast(each).gap[row]
+        color = COLORS["blue"] if each == width else "0.7"
+        right.loglog([each] * len(gaps), gaps.clamp(min=0.01), "o", color=color)
+    first = 100 * max(runs.gap[row, 0].item(), 1e-4)
+    right.loglog(width, first, "o", ms=13, mfc="none", mec=COLORS["red"], mew=2)
+    right.set(xlabel="width", ylabel="gap, % of the way", ylim=(0.05, 100))
+    right.set_title("five networks each")
     return figure
 
 
 def forecast_and_training() -> Explorer:
     """Return the explorer: width and time against the gap between forecast and training."""
-    times = [LEARNING_RATE * step for step in STEPS]
+    times = [LEARNING_RATE * step for step in STEPS[1:]]
     return Explorer(
         "width and time against the gap between forecast and training",
         draw_forecast,
         {"width": WIDTHS, "time": times},
-        start={"width": 16, "time": times[-1]},
+        start={"width": 8, "time": times[2]},
     )
