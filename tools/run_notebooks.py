@@ -242,7 +242,7 @@ def forecast_picture() -> bytes:
     lesson = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4)
     outputs = [output for cell in lesson.cells for output in cell.get("outputs", [])]
     figures = [output for output in outputs if "image/png" in output.get("data", {})]
-    panels = [f for f in figures if f.metadata["image/png"]["alt"].startswith("Three panels")]
+    panels = [f for f in figures if f.metadata["image/png"]["alt"].startswith("Four panels")]
     return base64.b64decode(panels[0].data["image/png"])
 
 

@@ -129,7 +129,8 @@ def _number(value: float, unit: str, *, exact: bool = False) -> str:
     elif value == round(value) and abs(value) < 1e6:
         text = f"{value:.0f}"
     elif 1e-3 <= abs(value) < 1e6:
-        text = f"{value:.{max(0, 1 - math.floor(math.log10(abs(value))))}f}"
+        leading = math.floor(math.log10(abs(float(f"{value:.2g}"))))
+        text = f"{value:.{max(0, 1 - leading)}f}"
     else:
         text = f"{value:.1e}"
     mantissa, _, power = text.replace("-", "−").partition("e")
