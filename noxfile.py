@@ -44,7 +44,7 @@ def colab(session: nox.Session) -> None:
     session.install("-rtools/colab.txt", "nbclient", "nbformat", "pip")
     session.install("--no-deps", "--force-reinstall", ".")
     before = session.run("python", "-m", "pip", "freeze", silent=True)
-    for path in sorted(Path("notebooks").rglob("[0-9]*.ipynb")):
+    for path in sorted(Path("notebooks").rglob("*.ipynb")):
         if path.name.startswith(tuple(session.posargs or [""])):
             with tempfile.TemporaryDirectory() as empty:
                 session.run("python", "-c", ALONE, str(path), empty)

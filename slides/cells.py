@@ -128,6 +128,14 @@ def preformatted(text: str, name: str, made: str | None = None) -> str:
     return f'<pre class="{name}" style="--columns: {columns}">{inner}</pre>'
 
 
+def printed_by(output: NotebookNode) -> str:
+    """Return the text that an output shows on a slide: what was printed, or a measured claim."""
+    data = output.get("data", {})
+    return (
+        data["text/plain"] if "ntk-claim" in data.get("text/html", "") else output.get("text", "")
+    )
+
+
 def outputs_of(cell: NotebookNode, draw: Draw) -> list[Block]:
     """Return the outputs of a code cell; of an explorer, a picture that moves."""
     swept = [tag.split(":")[1] for tag in cell.metadata.get("tags", []) if tag[:6] == "sweep:"]
@@ -141,6 +149,6 @@ def outputs_of(cell: NotebookNode, draw: Draw) -> list[Block]:
             alt = html.escape(output.metadata["image/png"]["alt"])
             source = f"data:image/png;base64,{picture.replace(chr(10), '')}"
             made.append(Block("picture", f'<figure><img alt="{alt}" src="{source}"></figure>'))
-        elif output.output_type == "stream":
-            made.append(Block("printed", preformatted(output.text.rstrip(), "printed")))
+        elif printed := printed_by(output):
+            made.append(Block("printed", preformatted(printed.rstrip(), "printed")))
     return made

@@ -75,38 +75,38 @@ def test_nonsense_gets_feedback_and_never_an_error(name, nonsense):
 
 
 def test_an_error_inside_the_answer_is_reported():
-    def broken(rate, steps):
+    def broken(kernel):
         raise KeyError("oops")
 
-    assert "your function raised KeyError: 'oops'" in exercises.check_flow_time(broken).message
+    assert "your function raised KeyError: 'oops'" in exercises.check_half_time(broken).message
 
 
 def test_of_an_error_of_many_lines_the_first_is_reported():
-    def broken(rate, steps):
+    def broken(kernel):
         raise TypeError(
             "zeros() got (Tensor, Tensor), but expected one of:\n * (tuple of ints size)\n"
         )
 
-    message = exercises.check_flow_time(broken).message
+    message = exercises.check_half_time(broken).message
     assert message.endswith("zeros() got (Tensor, Tensor), but expected one of:")
 
 
 def test_an_answer_that_leaves_the_kernel_or_returns_too_large_an_integer_is_no_error():
     assert (
         "your function raised SystemExit: done"
-        in exercises.check_flow_time(lambda rate, steps: exit("done")).message
+        in exercises.check_half_time(lambda kernel: exit("done")).message
     )
-    assert "expected numbers, got 'int'" in exercises.check_flow_time(lambda *a: 10**400).message
+    assert "expected numbers, got 'int'" in exercises.check_half_time(lambda *a: 10**400).message
 
 
 def test_a_wrong_shape_is_named():
-    feedback = exercises.check_loss_gradient(lambda f, y: ((f - y) / len(f))[:, None])
-    assert "expected shape (5,), got (5, 1)" in feedback.message
+    feedback = exercises.check_gradient_step(lambda theta, g, rate: (theta - rate * g)[:, None])
+    assert "expected shape (4,), got (4, 1)" in feedback.message
 
 
 def test_an_unknown_mistake_shows_both_numbers():
-    feedback = exercises.check_flow_time(lambda rate, steps: rate * steps + 1)
-    assert "the answer is 20, yours is 21" in feedback.message
+    feedback = exercises.check_mse_rate(lambda rate, outputs: 2 * rate / outputs + 1)
+    assert "the answer is 0.2, yours is 1.2" in feedback.message
 
 
 def test_an_answer_in_place_cannot_spoil_the_next_case():
@@ -119,4 +119,4 @@ def test_an_answer_in_place_cannot_spoil_the_next_case():
 
 @pytest.mark.parametrize("convert", [float, np.float64, torch.tensor])
 def test_python_numpy_and_torch_numbers_count_alike(convert):
-    assert exercises.check_flow_time(lambda rate, steps: convert(rate * steps)).passed
+    assert exercises.check_mse_rate(lambda rate, n: convert(2 * rate / n)).passed

@@ -81,11 +81,17 @@ def test_a_control_needs_values_and_a_start_among_them():
 
 
 def test_the_forecast_gets_better_with_width():
-    gaps = {}
-    for width in [16, 1024]:
-        run = lesson_00.train_and_forecast(width)
-        gaps[width] = (run.trained - run.forecast)[-1].abs().max() / run.trained.abs().max()
-    assert gaps[1024] < 0.02 < gaps[16]
+    narrow, wide = (lesson_00.train_and_forecast(width).gap[1:] for width in (8, 512))
+    assert wide.median() < 0.02 < 0.05 < narrow.median()
+    assert (wide.amax(1) < narrow.amin(1)).any()
+
+
+def test_a_gap_is_the_largest_distance_as_a_share_of_the_way():
+    runs = lesson_00.train_and_forecast(16)
+    way = (runs.trained[3, 2] - runs.trained[0, 2]).abs().max()
+    expected = (runs.trained[3, 2] - runs.forecast[3, 2]).abs().max() / way
+    torch.testing.assert_close(runs.gap[3, 2], expected)
+    assert runs.gap.shape == (len(lesson_00.STEPS), len(lesson_00.SEEDS))
 
 
 def test_descent_in_the_explorer_is_descent():

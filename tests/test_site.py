@@ -11,10 +11,11 @@ import nbformat
 import pytest
 
 import ntk_helpers as ntk
-from tools import stamp
+from tools import run_notebooks, stamp
 
 pytest.importorskip("myst_nb", reason="the extra `site` is not installed")
 pytest.importorskip("sphinx_book_theme", reason="the extra `site` is not installed")
+bs4 = pytest.importorskip("bs4", reason="comes with the theme")
 
 pytestmark = pytest.mark.slow
 
@@ -145,3 +146,123 @@ def test_the_reference_describes_every_public_name(site):
     described = {anchor.rpartition(".")[2] for anchor in site.pages[Path("api.html")].anchors}
     described |= {"data", "exercises", "explore", "plots"}  # modules: their parts are described
     assert {*ntk.__all__} - described == set()
+
+
+# Predictions: a site of one small lesson, whatever the real ones have.
+
+INDEX = "# A small site\n\n```{toctree}\nlesson\n```\n"
+PREDICT = """ntk.predict(
+    "{question}", a="up, says the iguana", b="down", answer="b", because="So spoke the hippo."
+)"""
+SHOW = """figure, axes = plt.subplots()
+axes.plot([1, 0])
+ntk.show(figure, alt="A line that falls.")"""
+CLAIMS = """for case in ["left", "right"]:
+    ntk.claim("height", 0.5, above=0.25, case=case)"""
+FOUND = """(found)=
+**What was found.** It falls, as the crocodile knew: $x^2$.
+
+% a remark for authors
+
+$$ f(x) = x^2 $$ (square)
+
+A second paragraph, about a dolphin."""
+LESSON = [
+    "# A small lesson",
+    ["import matplotlib.pyplot as plt\nimport ntk_helpers as ntk"],
+    "## First question\n\nWords before it, about an antelope.",
+    [PREDICT.format(question="Does the line rise?")],
+    "Words that lead to the figure, about a badger.",
+    [SHOW],
+    [CLAIMS],
+    FOUND,
+    "Words after it, about an elephant.",
+    "## Second question\n\nTwo predictions, and no end but the next heading.",
+    [PREDICT.format(question="Is it fast?")],
+    ["ntk.claim('speed', 3, below=4)"],
+    [PREDICT.format(question="Is it loud?")],
+    "Loud words, about a flamingo.",
+    "## Last section\n\nAbout a giraffe.",
+]
+
+
+def build_lesson(folder: Path) -> Path:
+    """Execute a small lesson with predictions, and build a site of it.
+
+    Args:
+        folder: An empty folder.
+
+    Returns:
+        The lesson's page.
+    """
+    cells = [
+        nbformat.v4.new_code_cell(*cell, metadata={"tags": ["plumbing"]})
+        if isinstance(cell, list)
+        else nbformat.v4.new_markdown_cell(cell)
+        for cell in LESSON
+    ]
+    pages, site = folder / "pages", folder / "site"
+    pages.mkdir()
+    file = pages / "lesson.ipynb"
+    run_notebooks.write(nbformat.v4.new_notebook(cells=cells), file)
+    notebook, _ = run_notebooks.execute(file, folder=ROOT)
+    run_notebooks.normalise(notebook)
+    run_notebooks.write(notebook, file)
+    (pages / "index.md").write_text(INDEX, encoding="utf-8")
+    options = ["-q", "-W", "--keep-going", "-d", folder / "doctrees", "-c", ROOT / "docs"]
+    command = [sys.executable, "-m", "sphinx", *map(str, [*options, pages, site])]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stderr
+    return site / "lesson.html"
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    """Build the small site and return the address of its lesson."""
+    return build_lesson(tmp_path_factory.mktemp("lesson"))
+
+
+@pytest.fixture(scope="module")
+def article(lesson):
+    """Return the text part of the lesson's page."""
+    return bs4.BeautifulSoup(lesson.read_text(encoding="utf-8"), "html.parser").article
+
+
+def test_a_prediction_s_block_goes_as_far_as_what_was_found(article):
+    first = article.select(".ntk-behind")[0]
+    assert "Does the line rise?" in first.find_previous_sibling().text
+    for word in ("badger", "height, left", "height, right", "crocodile", "f(x)", "dolphin"):
+        assert word in first.text
+    assert first.img["alt"] == "A line that falls."
+    assert not any(word in first.text for word in ("antelope", "rise?", "elephant"))
+
+
+def test_without_what_was_found_a_block_ends_before_the_next_prediction_or_heading(article):
+    _, second, third = article.select(".ntk-behind")
+    assert "speed" in second.text
+    assert "Is it loud?" not in second.text
+    assert "flamingo" in third.text
+    assert "giraffe" not in third.text
+
+
+def test_what_is_behind_a_vote_is_on_the_page_but_not_in_the_search_index(lesson, article):
+    index = (lesson.parent / "searchindex.js").read_text(encoding="utf-8")
+    open_words, hidden = ("antel", "iguan", "eleph", "giraf"), ("badge", "croco", "dolph", "flami")
+    answers = ("hippo", "spoke")
+    assert [w for w in (*open_words, *hidden, *answers) if w not in article.text] == []
+    assert [word for word in open_words if word not in index] == []
+    assert [word for word in (*hidden, *answers) if word in index] == []
+
+
+def test_no_code_on_the_page_names_the_answer_to_a_prediction(article):
+    assert "ntk.claim" in article.text
+    assert "ntk.predict" not in article.text
+
+
+def test_the_page_as_it_is_sent_hides_nothing(article):
+    assert article.select("[hidden], [style*=display], button") == []
+
+
+def test_only_a_page_with_predictions_loads_their_script(lesson):
+    pages = {path: path.read_text(encoding="utf-8") for path in lesson.parent.glob("*.html")}
+    assert [path.name for path, text in pages.items() if "votes.js" in text] == ["lesson.html"]

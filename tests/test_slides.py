@@ -25,8 +25,8 @@ def slides(path):
 
 
 def lines(cell):
-    """Return the lines that a cell printed, with single blanks."""
-    text = "".join(output.get("text", "") for output in cell.get("outputs", []))
+    """Return the lines that a cell shows as text, with single blanks."""
+    text = "\n".join(cells.printed_by(output) for output in cell.get("outputs", []))
     return {" ".join(line.split()) for line in text.splitlines() if line.strip()}
 
 

@@ -103,7 +103,7 @@ def repeat(names: list[str]) -> bool:
     for name in names:
         texts = []
         for threads in ("1", "1", "2"):
-            os.environ["OMP_NUM_THREADS"] = threads
+            os.environ["OMP_NUM_THREADS"] = os.environ["NTK_THREADS"] = threads
             notebook, _ = execute(ROOT / name)
             outputs = [
                 output.get("text") or output.get("data", {}).get("text/plain", "")

@@ -69,7 +69,7 @@ def draw_forecast(width: int, time: float) -> Figure:
     """Return the picture of one network at one time, beside the gaps at all widths."""
     runs = train_and_forecast(width)
     row = STEPS.index(round(time / LEARNING_RATE))
-    figure = Figure(figsize=(9.2, 4.4), layout="none")
+    figure = Figure(figsize=(9, 4.4), layout="none")
     left, right = figure.add_axes((0.08, 0.14, 0.5, 0.74)), figure.add_axes((0.69, 0.14, 0.3, 0.74))
     trained, forecast = runs.trained[row, 0], runs.forecast[row, 0]
     plot_match(runs.grid, trained, forecast, labels=("trained", "forecast"), ax=left)
