@@ -5,6 +5,7 @@
   python course.py test                     run every test, the notebooks included
   python course.py test --quick             the tests without notebooks and browsers
   python course.py run [NOTEBOOK ...]       execute notebooks in place; all, if none is named
+  python course.py redraw [N] [NOTEBOOK ..] measure all claims again in N (20) other random draws
   python course.py bench [NAME ...]         run the scripts of benchmarks/; all, if none is named
   python course.py site                     build the lessons as a web site, in build/site
   python course.py handout                  print the sheet of formulas, build/handout.pdf
@@ -40,6 +41,7 @@ FIRST_LESSON = "notebooks/00_start_here.ipynb"
 SCRIPTS = {  # verbs that only hand on what follows them
     "check": ["-m", "ntk_helpers"],
     "run": ["tools/run_notebooks.py"],
+    "redraw": ["tools/redraw.py"],
     "site": ["tools/build_site.py"],
     "handout": ["tools/handout.py"],
     "slides": ["slides/build.py"],

@@ -7,7 +7,8 @@ from pathlib import Path
 from myst_nb.core.render import NbElementRenderer
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the reference pages describe the package of this checkout
+# The reference pages describe the package of this checkout; votes.py lies beside this file.
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 PLACE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["course"]
 
 project = html_title = "The Neural Tangent Kernel, measured"
@@ -17,9 +18,11 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "votes",
 ]
 
 nb_execution_mode = "off"  # the committed outputs, which the tests compare, are what is shown
+nb_code_prompt_show, nb_code_prompt_hide = "Show the code", "Hide the code"
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"

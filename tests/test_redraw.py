@@ -107,7 +107,7 @@ def measured(tmp_path_factory):
         out.setattr("builtins.print", lambda text, **_: printed.append(text))
         code = run("3")
     table = printed[0].splitlines()
-    return code, {re.search(r"\] ([^(,]*[^(, ])", row)[1]: row for row in table[3:-1]}, printed[1:]
+    return code, {re.search(r"\] ([^(,]*[^(, ])", row)[1]: row for row in table[3:]}, printed[1:]
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def test_ctrl_c_ends_the_kernels(lessons):
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.endswith("Interrupted. The same command goes on from here.\n")
     assert "Traceback" not in errors
@@ -255,11 +255,25 @@ def test_the_table_of_20_draws_fits_100_columns(course, capsys):
     assert max(map(len, table)) <= 100
 
 
+def test_an_assert_behind_another_error_is_not_measured(course, capsys):
+    failing = {
+        1: [redraw.failure(4, "assert in cell 4", "assert x")],
+        2: [redraw.failure(4, "error in cell 4", "NameError: x")],
+        3: [redraw.failure(2, STOPPED, "Kernel died")],
+        4: [redraw.failure(3, "error in cell 3", "NameError: y")],
+    }
+    course.lines = failing.get
+    run("4")
+    rows = capsys.readouterr().out.splitlines()
+    assert next(row for row in rows if row.endswith("assert in cell 4")).startswith("x??.  1 ")
+
+
 # What is published, and checked.
 
 
 def test_what_is_published_names_each_claim_and_the_draws_that_failed(course):
     course.lines = lambda draw: [line("luck", draw, held=draw != 103), line("two", 2.0)]
+    write(course.root / "notebooks" / "02_b.ipynb", "ntk.claim('b', 1, below=2)")
     for _ in range(2):
         assert run("--publish") == 0
     text = (course.root / "tests/claims.json").read_text(encoding="utf-8")
@@ -268,13 +282,16 @@ def test_what_is_published_names_each_claim_and_the_draws_that_failed(course):
         "two": {"failed": [], "least": 2.0, "largest": 2.0, "no_draw": True},
     }
     claims = {name: {"bound": "below 200"} | claim for name, claim in claims.items()}
-    published = {"notebooks/01_a.ipynb": {"code": code_hash(course.notebook), "claims": claims}}
+    published = {
+        relative(path): {"code": code_hash(path), "claims": claims} for path in with_claims()
+    }
+    assert [*published] == ["notebooks/01_a.ipynb", "notebooks/02_b.ipynb"]
     assert json.loads(text) == published
     assert text == json.dumps(published, indent=2, sort_keys=True) + "\n"
     readme = (course.root / "README.md").read_text(encoding="utf-8")
     sentence = (
-        "**Other dice**: 2 claims of 1 notebooks, 1 of them on random numbers, each measured in 20 "
-        "other draws: 39 of 40 hold; [claims.json](tests/claims.json) names the rest. "
+        "**Other dice**: 4 claims of 2 notebooks, 2 of them on random numbers, each measured in 20 "
+        "other draws: 78 of 80 hold; [claims.json](tests/claims.json) names the rest. "
         "By `python course.py redraw --publish`."
     )
     assert readme == f"above\n{MARKS[0]}\n{sentence}\n{MARKS[1]}\nbelow\n"

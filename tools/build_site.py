@@ -29,6 +29,14 @@ notebooks/*
 
 ```{toctree}
 :hidden:
+:caption: Deeper
+:glob:
+
+notebooks/deeper/*
+```
+
+```{toctree}
+:hidden:
 :caption: Solutions
 :glob:
 
@@ -40,6 +48,7 @@ notebooks/solutions/*
 :caption: Reference
 
 TEACHING
+docs/predictions
 hub/README
 api
 CONTRIBUTING
@@ -70,9 +79,10 @@ def gather(folder: Path) -> None:
         shutil.copy(ROOT / name, folder)
     shutil.copy(ROOT / "docs" / "api.md", folder)
     shutil.copy(ROOT / "README.md", folder / "index.md")
-    (folder / "hub").mkdir()
-    shutil.copy(ROOT / "hub" / "README.md", folder / "hub")
-    for path in [*folder.glob("*.md"), *folder.glob("hub/*.md")]:
+    for name in ("hub/README.md", "docs/predictions.md"):
+        (folder / name).parent.mkdir()
+        shutil.copy(ROOT / name, folder / name)
+    for path in [*folder.glob("*.md"), *folder.glob("*/*.md")]:
         text = page(path, folder)
         path.write_text(text + CONTENTS * (path.name == "index.md"), encoding="utf-8")
 
