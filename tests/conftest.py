@@ -1,6 +1,7 @@
 """What every test starts from: float64, one thread, no window; and what it must leave as it was."""
 
 import os
+import shutil
 import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -29,3 +30,20 @@ def float64_and_clean_state():
     torch.set_default_dtype(dtype)
     torch.set_rng_state(torch_state)
     np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Start the browser once.
+
+    Yields:
+        The browser.
+    """
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=options)
+        yield browser
+        browser.close()

@@ -18,9 +18,7 @@ from statistics import median
 import nbformat
 import pytest
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the extra `browser` is not installed"
-)
+pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("there is no Chromium", allow_module_level=True)
@@ -129,16 +127,6 @@ def lab(tmp_path_factory):
         lab.process.wait(20)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if AS_ROOT else []
-        )
-        yield browser
-        browser.close()
-
-
 def wait_until(true, seconds: float, pause: float = 0.2) -> None:
     """Return as soon as the function `true` is; fail after so many seconds."""
     end = time.monotonic() + seconds
@@ -165,9 +153,9 @@ def move(page, explorer) -> list[float]:
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_runs_and_its_sliders_move_the_picture(
-    lab, browser, path, capsys, record_property
+    lab, chromium, path, capsys, record_property
 ):
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
     page.goto(f"{lab.address}/lab/tree/notebooks/{path.name}?token={lab.token}&reset")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     page.wait_for_selector("text=(ipykernel) | Idle", timeout=60_000)

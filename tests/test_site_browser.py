@@ -1,6 +1,5 @@
 """The site in a browser without a network: a prediction is a vote, and the vote opens the rest."""
 
-import os
 import shutil
 
 import pytest
@@ -8,7 +7,7 @@ from test_site import build_lesson
 
 from slides.build import BROWSERS
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra `browser`")
+pytest.importorskip("playwright.sync_api", reason="needs playwright: extra `browser`")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = [
     pytest.mark.slow,
@@ -36,20 +35,6 @@ CONTRAST = """element => {
 def address(tmp_path_factory):
     """Build a small site and return the address of its lesson."""
     return build_lesson(tmp_path_factory.mktemp("site")).as_uri()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """Start the browser once.
-
-    Yields:
-        The browser.
-    """
-    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=options)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The decks in a browser without a network: complete, nothing is cut off, and sliders move."""
 
-import os
 import shutil
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from slides import build
 from tools.run_notebooks import ROOT
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra `browser`")
+pytest.importorskip("playwright.sync_api", reason="needs playwright: extra `browser`")
 BROWSER = next(filter(None, map(shutil.which, build.BROWSERS)), None)
 pytestmark = [
     pytest.mark.slow,
@@ -62,20 +61,6 @@ class Deck:
         for index in range(self.run("Reveal.getTotalSlides()")):
             self.run(f"Reveal.slide({index}, 0, 99)")
             yield index + 1
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """Start the browser once.
-
-    Yields:
-        The browser.
-    """
-    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=options)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module", params=DECKS, ids=lambda path: path.stem)
