@@ -21,6 +21,11 @@ DONE = {stem: path for stem, path in LESSONS.items() if stem[:2] not in NOT_YET}
 each_done = pytest.mark.parametrize("path", DONE.values(), ids=DONE)
 
 DRAWS = re.compile(r"\bntk\.show\(|\bplt\.|\bntk\.plots\.|\bax\.|\baxes\[")
+# A table of set-ups may be folded: data, models, plans. What computes may not.
+COMPUTES = re.compile(
+    r"\bntk\.(?!setup|show|plots|predict|data|MLP|PoissonProblem|Standardized)[a-z_]+\("
+    r"|\btorch\.(linalg|autograd|func|matrix_exp)|\.(backward|eigenvalues|kernel)\("
+)
 LOOSE = re.compile(r"manual_seed|\bGenerator\(|\bnp\.random|\bnumpy\.random|\bseed_all")
 DRAWN = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
 
@@ -63,13 +68,12 @@ def folded_teaching(path) -> list[str]:
     for index, (source, tags) in enumerate(cells):
         if "plumbing" not in tags or "ntk.setup()" in source:
             continue
-        later = [
-            names(s, ast.Load) - names(s, ast.Store)
-            for s, t in cells[index + 1 :]
-            if "plumbing" not in t
-        ]
-        taught = names(source, ast.Store) & set().union(*later)
-        if "ntk.claim(" in source or taught or not is_plumbing(source):
+        shown = [s for s, t in cells[index + 1 :] if "plumbing" not in t]
+        later = set().union(*(names(s, ast.Load) - names(s, ast.Store) for s in shown))
+        goes_on = bool(names(source, ast.Store) & later)
+        if "ntk.claim(" in source or (
+            COMPUTES.search(source) and (goes_on or not is_plumbing(source))
+        ):
             found.append(source)
     return found
 
@@ -194,7 +198,9 @@ def test_an_open_drawing_cell_is_found(written):
 def test_folded_teaching_is_found(written):
     step = "K = ntk.empirical_ntk(network, x)"
     figure = "figure, ax = plt.subplots()\nntk.show(figure, alt='…')"
+    table = "models = {width: ntk.MLP(1, width) for width in (8, 16)}"
     assert folded_teaching(written((step, "plumbing"))) == [step]
+    assert folded_teaching(written((table, "plumbing"), ("f = models[8](x)",))) == []
     assert folded_teaching(written((figure, "plumbing"))) == []
     both = f"{step}\n{figure}"
     assert folded_teaching(written((both, "plumbing"), ("ntk.claim('size', K, below=1)",))) == [
