@@ -87,6 +87,34 @@ def test_a_widget_without_a_picture_is_refused(course):
         normalise(notebook)
 
 
+def test_of_a_prediction_the_question_stays_and_the_buttons_go(course):
+    notebook, _ = execute(
+        course(
+            "01_a.ipynb",
+            "import ntk_helpers as ntk\n"
+            "ntk.predict('Two?', a='1', b='2', answer='b', because='1 + 1 = 2')",
+        )
+    )
+    normalise(notebook)
+    (output,) = notebook.cells[1].outputs
+    assert output.data["text/plain"] == "Predict. Two?\n(a) 1\n(b) 2"
+    assert output.data.keys() == {"text/plain", "text/html"}
+
+
+def test_plumbing_is_folded_for_lab_site_and_colab_and_unfolded_without_the_tag():
+    cell = new_code_cell("ntk.show(figure, alt='…')", metadata={"tags": ["plumbing"]})
+    notebook = new_notebook(cells=[cell])
+    for _ in range(2):
+        normalise(notebook)
+        assert cell.metadata.jupyter.source_hidden
+        assert cell.metadata.cellView == "form"
+        assert cell.metadata.tags == ["plumbing", "hide-input"]
+        assert cell.source == "# @title The figure\nntk.show(figure, alt='…')"
+    cell.metadata.tags.remove("plumbing")
+    normalise(notebook)
+    assert cell.metadata == {}
+
+
 def test_tags_and_ids_stay_and_times_go(course):
     path = course("01_a.ipynb", "1 + 1")
     before = nbformat.read(path, as_version=4)

@@ -52,5 +52,5 @@ def printed(notebook: NotebookNode) -> int:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or sorted(Path("notebooks").rglob("[0-9]*.ipynb")):
+    for name in sys.argv[1:] or sorted(Path("notebooks").rglob("*.ipynb")):
         print(f"{minutes(nbformat.read(name, as_version=4)):6.0f}  {name}")

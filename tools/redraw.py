@@ -1,6 +1,6 @@
 """Measure every claim of the course again, in other draws of the dice.
 
-python tools/redraw.py                  draws 1 … 20 of all notebooks that make claims
+python tools/redraw.py                  draws 1 … 20 of all lessons that make claims
 python tools/redraw.py 5 02             draws 1 … 5 of those whose file name starts so
 python tools/redraw.py --publish        draws 101 … 120 of all, into tests/claims.json and README.md
 python tools/redraw.py --check          draws 101 and 102: does what held there still hold?
@@ -160,8 +160,9 @@ def failure(cell: int, claim: str, message: str) -> dict:
 
 
 def with_claims() -> list[Path]:
-    """Return the notebooks of the course that make claims."""
-    return [path for path in notebooks() if any("ntk.claim(" in source for source in code(path))]
+    """Return the notebooks that make claims of their own; the decks repeat those of lessons."""
+    lessons = [path for path in notebooks() if not relative(path).startswith("slides/")]
+    return [path for path in lessons if any("ntk.claim(" in source for source in code(path))]
 
 
 async def measure_all(paths: list[Path], draws: range) -> list[Row]:

@@ -146,7 +146,7 @@ def fold(cell: NotebookNode) -> None:
     JupyterLab obeys source_hidden, the site the tag hide-input, and Colab cellView, which shows the
     form's title in place of the code.
     """
-    tags = [tag for tag in cell.metadata.get("tags", []) if tag != "hide-input"]
+    tags = [tag for tag in cell.metadata.pop("tags", []) if tag != "hide-input"]
     if "plumbing" in tags:
         tags.append("hide-input")
         cell.metadata.update(cellView="form", jupyter={"source_hidden": True})
