@@ -39,6 +39,20 @@ def test_a_missing_package_is_to_be_installed(monkeypatch, capsys):
     assert last == 'To fix: pip install "no-such-package>=1.0"'
 
 
+def test_a_lesson_says_in_one_line_that_all_is_well_and_tells_everything_otherwise(
+    monkeypatch, capsys
+):
+    assert report.main(brief=True) == 0
+    assert re.fullmatch(
+        r"This machine is ready: Python 3\.\S+, torch \S+\.\n", capsys.readouterr().out
+    )
+    monkeypatch.setitem(report.FLOORS, "torch", "99.1")
+    assert report.main(brief=True) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 8
+    assert lines[-1].startswith("To fix: ")
+
+
 def test_an_old_package_is_to_be_upgraded(monkeypatch, capsys):
     monkeypatch.setitem(report.FLOORS, "torch", "99.1")
     assert report.main() == 1
