@@ -265,6 +265,13 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     text = {"None": None, "empty": "", "a number": 3}
     good = {"figure": Figure(), "alt": "An empty figure."}
     yield "show", ntk.show, good, {"figure": {"None": None, "a list": []}, "alt": text}
+    yield "generator", ntk.generator, {}, {"seed": SEEDS}
+    shown = {"a verdict": True, "nothing": torch.tensor([]), "complex": 1j}
+    yield "claim", ntk.claim, {"name": "gap", "below": 1.0}, {"value": shown}
+    asked = {"question": "?", "a": "1", "b": "2", "answer": "a", "because": "so"}
+    letters = {"None": None, "no choice": "c", "a number": 1}
+    votes = {"answer": letters, "tempting": without(letters, "None") | {"the answer": "a"}}
+    yield "predict", ntk.predict, asked, votes
     drawn = place | {"seed": SEEDS}
     circle = place | {"n": SIZES, "start": without(NUMBERS, "negative")}
     yield "data.unit_circle", ntk.data.unit_circle, {"n": 3}, circle

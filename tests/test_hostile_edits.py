@@ -22,9 +22,9 @@ SHORTER = {"06": ("10_000", "1_000"), "07": ("range(5)", "range(2)")}
 # Lesson → how many code cells to play; (what is done, old text, new text, the word it gets).
 EDITS = {
     "00": (
-        6,
+        9,
         [
-            ("width 1", "small=1024, large=8192", "small=1, large=1", "AssertionError"),
+            ("width 1", "new_network(4096)", "new_network(1)", "AssertionError: largest gap to"),
             (
                 "one point",
                 "wavy_curve(7",
@@ -33,12 +33,12 @@ EDITS = {
             ),
             (
                 "rate 1000",
-                "learning_rate=0.02",
-                "learning_rate=1e3",
+                '"learning_rate": 0.002',
+                '"learning_rate": 1e3',
                 "diverged by step .*; try learn",
             ),
             ("NaN", "N = len(x)", f"N, y[2] = len(x), {NAN}", "ValueError: y holds 1 value.* NaN"),
-            ("interrupted", "steps=5000", f"steps={FOREVER}", "KeyboardInterrupt"),
+            ("interrupted", '"steps": 5000', f'"steps": {FOREVER}', "KeyboardInterrupt"),
         ],
     ),
     "01": (
