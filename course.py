@@ -1,6 +1,6 @@
 """Set up the course and use it, on a machine that has nothing but Python 3.11, 3.12, 3.13 or 3.14.
 
-  python course.py lab                      open the lessons in JupyterLab, notebook 00 first
+  python course.py lab                      open your copy of the lessons, work/, in JupyterLab
   python course.py check                    say whether .venv is ready, or what to fix
   python course.py test                     run every test, the notebooks included
   python course.py test --quick             the tests without notebooks and browsers
@@ -37,8 +37,8 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)  # for which all pinned packages
 GIGABYTES_NEEDED = 2.5  # the environment, and what pip unpacks on the way, with torch for the CPU
 EXTRAS = ("lab", "slides", "test")  # parts of pyproject.toml that every verb may count on
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "JUPYTER_PATH", "JUPYTER_PREFER_ENV_PATH")
-FIRST_LESSON = "notebooks/00_start_here.ipynb"
 SCRIPTS = {  # verbs that only hand on what follows them
+    "lab": ["tools/lab.py"],
     "check": ["-m", "ntk_helpers"],
     "run": ["tools/run_notebooks.py"],
     "redraw": ["tools/redraw.py"],
@@ -57,28 +57,18 @@ def main(arguments):
         print(__doc__.strip())
         return 0
     verb, rest = arguments[0], arguments[1:]
-    if verb not in ("lab", "test", "bench", *SCRIPTS):
-        names = ", ".join(["lab", "test", "bench", *SCRIPTS])
+    if verb not in ("test", "bench", *SCRIPTS):
+        names = ", ".join([*SCRIPTS, "test", "bench"])
         sys.exit(f"There is no verb {verb!r}: choose one of {names}, or see --help.")
     require_python(sys.version_info)
     try:
         if verb not in SCRIPTS:
-            return {"lab": lab, "test": test, "bench": bench}[verb](rest)
+            return {"test": test, "bench": bench}[verb](rest)
         extras = ["site"] if verb == "site" else []
         python = sys.executable if verb in NEED_NO_VENV else environment(*extras)
         return call([python, *SCRIPTS[verb], *rest])
     except KeyboardInterrupt:
         return 130
-
-
-def lab(arguments):
-    """Open JupyterLab on the first lesson: on this machine's loopback address, with a token."""
-    options = [
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.root_dir={HERE}",
-        f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
-    ]
-    return call([environment(), "-m", "jupyterlab", *options, *arguments])
 
 
 def test(arguments):

@@ -6,12 +6,13 @@ Served on loopback: put a web server with a certificate before it, or use Kubern
 """
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
 c = get_config()  # noqa: F821
 course, folder = Path(os.environ["COURSE"]), Path(os.environ["CLASS_FOLDER"])
+sys.path.append(str(course))
+from tools.learners_copy import WORKSPACE, told  # noqa: E402 (the line above says where it is)
 
 c.JupyterHub.bind_url = f"http://127.0.0.1:{os.environ.get('CLASS_PORT', '8000')}"
 c.JupyterHub.hub_port = int(os.environ.get("CLASS_PORT", "8000")) + 1
@@ -30,7 +31,7 @@ c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = str(folder / "{username}")
 if os.geteuid() == 0:
     c.Spawner.args = ["--allow-root"]
-c.Spawner.default_url = "/lab/tree/notebooks/00_start_here.ipynb"
+c.Spawner.default_url = "/lab/tree/work/00_start_here.ipynb"
 c.Spawner.start_timeout = c.Spawner.http_timeout = 180  # when thirty start at once
 c.JupyterHub.concurrent_spawn_limit = 10
 c.Spawner.environment = {
@@ -38,6 +39,7 @@ c.Spawner.environment = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "PYTHONPATH": str(course),
     "JUPYTER_PATH": os.environ.get("JUPYTER_PATH", ""),
+    "JUPYTER_CONFIG_PATH": str(course / "tools" / "jupyter"),  # no pop-up with news
 }
 # What a learner may take. The simple spawner only tells it; those of systemd, Docker and Kubernetes
 # enforce it. Measured by try_class.py: see README.md.
@@ -45,12 +47,10 @@ c.Spawner.mem_guarantee, c.Spawner.mem_limit = "0.5G", "1.5G"
 
 
 def copy_lessons(spawner):
-    """Give a learner the lessons at the first start, and never write over their work."""
-    home = folder / spawner.user.name
-    if not (home / "notebooks").exists():
-        half = home / ".notebooks"  # a copy that is interrupted begins anew
-        shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(course / "notebooks", half).rename(home / "notebooks")
+    """Bring a learner's copy of the lessons up to date at each start; their work stays."""
+    work = folder / spawner.user.name / "work"
+    spawner.environment["JUPYTERLAB_WORKSPACES_DIR"] = str((work / WORKSPACE).parent)
+    told(work)
 
 
 c.Spawner.pre_spawn_hook = copy_lessons

@@ -29,7 +29,7 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 ROOT = Path(__file__).resolve().parent.parent
-LESSON = "notebooks/00_start_here.ipynb"
+LESSON = "work/00_start_here.ipynb"  # in the folder of each learner
 WAIT = 300  # seconds, for anything
 
 
@@ -81,6 +81,7 @@ class Hub:
         """Start it with files in `folder`."""
         port = free_port()
         self.address, self.token = f"127.0.0.1:{port}", secrets.token_hex(16)
+        self.folder = folder
         variables = {
             **os.environ,
             "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
@@ -178,7 +179,9 @@ async def run_lesson(hub: Hub, name: str) -> int:
     headers = {"Authorization": f"token {hub.token}"}
     socket = await websocket_connect(HTTPRequest(url, headers=headers, connect_timeout=WAIT))
     code = [
-        cell.source for cell in nbformat.read(ROOT / LESSON, 4).cells if cell.cell_type == "code"
+        cell.source
+        for cell in nbformat.read(hub.folder / name / LESSON, 4).cells
+        if cell.cell_type == "code"
     ]
     for source in code:
         header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "version": "5.3"}

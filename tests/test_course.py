@@ -118,20 +118,12 @@ def test_an_unknown_verb_is_told_the_known_ones():
 def test_a_verb_hands_on_what_follows_it(started, verb):
     assert course.main([verb, "-k", "a word"]) == 0
     ((command, _),) = started
-    own = course.SCRIPTS.get(verb, ["-m", {"lab": "jupyterlab", "test": "pytest"}.get(verb)])
+    own = course.SCRIPTS.get(verb, ["-m", "pytest"])
     python = {"site": "python-site", "handout": sys.executable, "stamp": sys.executable}
     assert command[0] == python.get(verb, "python")
     assert command[1 : 1 + len(own)] == own
     assert command[-2:] == ["-k", "a word"]
     assert own[0] == "-m" or (ROOT / own[0]).is_file()
-
-
-def test_lab_opens_the_first_lesson_on_loopback_and_keeps_its_token(started):
-    course.main(["lab"])
-    ((command, _),) = started
-    assert "--ServerApp.ip=127.0.0.1" in command
-    assert f"--LabApp.default_url=/lab/tree/{course.FIRST_LESSON}" in command
-    assert not re.search("token|password|allow", " ".join(command))
 
 
 def test_tests_share_the_cores_with_one_thread_each_and_quick_leaves_out_what_is_slow(started):
@@ -303,8 +295,8 @@ except KeyboardInterrupt:
     print("asked", flush=True)
     sys.exit(7)
 '''
-course.lab = lambda rest: course.call([sys.executable, "-c", child])
-sys.exit(course.main(["lab"]))
+course.test = lambda rest: course.call([sys.executable, "-c", child])
+sys.exit(course.main(["test"]))
 """
 
 

@@ -1,22 +1,13 @@
-"""Nothing is fetched at run time, nothing is unpickled, and JupyterLab answers only its owner."""
+"""Nothing is fetched at run time, nothing is unpickled, and what is installed is pinned."""
 
 import ast
-import json
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 
-import course
 from tools.run_notebooks import ROOT, notebooks
 
 NETWORK = {"urllib", "http", "httpx", "requests", "socket", "ftplib", "ssl", "asyncio", "aiohttp"}
@@ -115,45 +106,3 @@ def test_the_pins_are_audited_by_the_workflow_and_none_is_passed_over():
     assert re.fullmatch(r"python -m pip install pip-audit==[\d.]+", steps[-2])
     # Without --strict, packages that the database could not be asked about count as sound.
     assert steps[-1] == "pip-audit --strict --no-deps --disable-pip -r constraints.txt"
-
-
-def status(address: str) -> int:
-    """Return the status with which a server answers."""
-    try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-
-
-@pytest.mark.slow
-def test_jupyterlab_answers_on_loopback_alone_and_only_with_its_token(monkeypatch, tmp_path):
-    monkeypatch.setattr(course, "environment", lambda: Path(sys.executable))
-    monkeypatch.setattr(course, "call", lambda command: [str(part) for part in command])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home = {name: str(tmp_path) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
-    for name, value in home.items():
-        monkeypatch.setenv(name, value)
-    options = ["--no-browser", f"--port={port}", "--allow-root", "--port-retries=0"]
-    server = subprocess.Popen(course.lab(options), stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 90
-        while not (told := list(tmp_path.glob("jpserver-*.json"))) and time.monotonic() < end:
-            time.sleep(0.2)
-        (file,) = (path for path in told if path.name.count("-") == 1)
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        assert len(facts["token"]) >= 40
-        contents = f"http://127.0.0.1:{port}/api/contents"
-        assert status(contents) == 403
-        assert status(f"{contents}?token={'0' * 48}") == 403
-        assert status(f"{contents}?token={facts['token']}") == 200
-        for host in ("127.0.0.2", "127.0.0.3"):
-            with socket.socket() as visitor:
-                visitor.settimeout(1)
-                assert visitor.connect_ex((host, port)) != 0
-    finally:
-        server.terminate()
-        server.wait(30)

@@ -14,12 +14,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 BEFORE = """
 [![b](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/a_b/old/main?urlpath=lab)
-https://colab.research.google.com/github/a_b/old/blob/main/notebooks/00_start_here.ipynb
+https://colab.research.google.com/github/a_b/old/blob/learners-main/notebooks/00_start_here.ipynb
 https://colab.research.google.com/github/google/neural-tangents/blob/main/notebooks/cookbook.ipynb
 "git+https://github.com/a_b/old@main"
 https://github.com/a_b/old/archive/main.zip
 https://github.com/a_b/old/actions/workflows/ci.yml/badge.svg
-https://hub.example/hub/user-redirect/git-pull?repo=https://github.com/a_b/old&branch=main
+https://hub.example/hub/user-redirect/git-pull?repo=https://github.com/a_b/old&branch=learners-main
 git clone https://github.com/a_b/old
 https://github.com/a_b/older and https://github.com/google/neural-tangents
 """
@@ -31,9 +31,9 @@ def test_a_stamp_reaches_every_link_of_the_course_and_no_other():
     assert after == BEFORE.replace("a_b/old", "jane-doe/my.course").replace(
         "jane-doe/my.courseer", "a_b/older"
     ).replace("course/main?", "course/v1.0?").replace(
-        "course/blob/main", "course/blob/v1.0"
+        "course/blob/learners-main", "course/blob/learners-v1.0"
     ).replace("@main", "@v1.0").replace("main.zip", "v1.0.zip").replace(
-        "branch=main", "branch=v1.0"
+        "branch=learners-main", "branch=learners-v1.0"
     )
     assert stamp.stamp(after, NEW, OLD) == BEFORE
 

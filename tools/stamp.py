@@ -20,11 +20,11 @@ LINKS = [
     re.compile(pattern)
     for pattern in (
         rf"mybinder\.org/v2/gh/{SLUG}/{TAG}(?=[?)\"\s\\])",
-        rf"colab\.research\.google\.com/github/{SLUG}/blob/{TAG}/(?:notebooks/(?:deeper/|solutions/|\d)|slides)",
+        rf"colab\.research\.google\.com/github/{SLUG}/blob/learners-{TAG}/(?:notebooks/(?:deeper/|solutions/|\d)|slides)",
         rf"git\+https://github\.com/{SLUG}(?:\.git)?@{TAG}",
         rf"github\.com/{SLUG}/archive/(?:refs/(?:heads|tags)/)?{TAG}(?=\.zip|\.tar\.gz)",
         rf"github\.com/{SLUG}/actions/workflows/",
-        rf"repo=https://github\.com/{SLUG}&branch={TAG}",
+        rf"repo=https://github\.com/{SLUG}&branch=learners-{TAG}",
     )
 ]
 
