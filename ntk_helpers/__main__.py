@@ -3,9 +3,11 @@
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
+from ntk_helpers.classroom.progress import NAME, kept
 from ntk_helpers.classroom.setup import FLOORS, notebook_device, numbers
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
@@ -31,6 +33,8 @@ def main(*, brief: bool = False) -> int:
         return 0
     for line, _ in findings:
         print(line)
+    if solved := kept("exercises", Path("work", NAME)):
+        print(exercises_solved(solved))
     print("\nTo fix: " + "\n        ".join(problems) if problems else "\nReady.")
     return 1 if problems else 0
 
@@ -88,6 +92,20 @@ def check_kernel() -> tuple[str, str]:
     if symmetric and smallest > -1e-5 * largest:
         return "self-test     a tangent kernel is symmetric and positive semi-definite", ""
     return "self-test     a tangent kernel is wrong", "re-install torch: it computes wrong numbers"
+
+
+def exercises_solved(solved: dict[str, bool]) -> str:
+    """Return how many exercises are solved in the learner's copy, for each lesson that was begun.
+
+    Args:
+        solved: What the copy's file keeps: the names of checkers that have said "correct".
+    """
+    from ntk_helpers.classroom.exercises import count_solved
+
+    lessons = count_solved(solved)
+    begun = [f"lesson {name}: {done} of {of}" for name, (done, of) in lessons.items() if done]
+    done, of = map(sum, zip(*lessons.values(), strict=True))
+    return f"exercises     {done} of {of} solved ({', '.join(begun)})"
 
 
 def device_name() -> str:

@@ -1,23 +1,43 @@
-"""Every checker accepts the right answer and catches each classic wrong one with its own hint."""
+"""Every checker accepts the right answer and says of a wrong one what is wrong with it."""
 
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 
+import ntk_helpers as ntk
 from ntk_helpers.classroom import exercises
-from ntk_helpers.classroom.exercises import _judge
+from ntk_helpers.classroom.exercises import _tally
+from ntk_helpers.classroom.exercises._feedback import COLORS, NOT_ATTEMPTED
+from ntk_helpers.kernels.empirical import empirical_ntk
 
+ROOT = Path(__file__).resolve().parent.parent
 LESSONS = [getattr(exercises, f"lesson_{number:02d}") for number in range(8)]
 CHECKERS = {
     name: getattr(exercises, name) for name in exercises.__all__ if name.startswith("check_")
 }
 
 
+@pytest.fixture(autouse=True)
+def nothing_solved(monkeypatch):
+    """Start as a new kernel does."""
+    monkeypatch.setattr(_tally, "_solved", set())
+
+
 def _material(name, monkeypatch):
     """Return (cases, truth, mistakes, praise) of a checker."""
     for lesson in LESSONS:
         monkeypatch.setattr(lesson, "judge", lambda *arguments: arguments)
-    _, *material = CHECKERS[name](None)
+    _, *material = CHECKERS[name].__wrapped__(None)
     monkeypatch.undo()
     return material
 
@@ -42,8 +62,10 @@ def test_each_classic_mistake_gets_its_own_hint(name, monkeypatch):
 
 @pytest.mark.parametrize("name", CHECKERS)
 def test_an_untouched_stub_is_not_attempted(name):
-    assert CHECKERS[name](...) is _judge.NOT_ATTEMPTED
-    assert CHECKERS[name](lambda *arguments: ...) is _judge.NOT_ATTEMPTED
+    for stub in (..., lambda *arguments: ...):
+        feedback = CHECKERS[name](stub)
+        assert not feedback.passed
+        assert feedback.message.startswith(NOT_ATTEMPTED.message)
 
 
 @pytest.mark.parametrize("name", CHECKERS)
@@ -71,7 +93,7 @@ def test_an_untouched_stub_is_not_attempted(name):
 def test_nonsense_gets_feedback_and_never_an_error(name, nonsense):
     feedback = CHECKERS[name](nonsense)
     assert not feedback.passed
-    assert feedback.message.startswith("✗ Not yet: ")
+    assert feedback.message.startswith(("✗ Not yet: ", "⚠ Not yet: "))
 
 
 def test_an_error_inside_the_answer_is_reported():
@@ -88,7 +110,8 @@ def test_of_an_error_of_many_lines_the_first_is_reported():
         )
 
     message = exercises.check_half_time(broken).message
-    assert message.endswith("zeros() got (Tensor, Tensor), but expected one of:")
+    assert message.splitlines()[0].endswith("zeros() got (Tensor, Tensor), but expected one of:")
+    assert "ints size" not in message.splitlines()[2]
 
 
 def test_an_answer_that_leaves_the_kernel_or_returns_too_large_an_integer_is_no_error():
@@ -104,11 +127,6 @@ def test_a_wrong_shape_is_named():
     assert "expected shape (4,), got (4, 1)" in feedback.message
 
 
-def test_an_unknown_mistake_shows_both_numbers():
-    feedback = exercises.check_mse_rate(lambda rate, outputs: 2 * rate / outputs + 1)
-    assert "the answer is 0.2, yours is 1.2" in feedback.message
-
-
 def test_an_answer_in_place_cannot_spoil_the_next_case():
     def in_place(theta, gradient, rate):
         theta -= rate * gradient
@@ -120,3 +138,487 @@ def test_an_answer_in_place_cannot_spoil_the_next_case():
 @pytest.mark.parametrize("convert", [float, np.float64, torch.tensor])
 def test_python_numpy_and_torch_numbers_count_alike(convert):
     assert exercises.check_mse_rate(lambda rate, n: convert(2 * rate / n)).passed
+
+
+# The look.
+
+
+def test_the_four_answers_differ_in_sign_and_colour():
+    answers = {
+        "✓": lambda kernel: math.log(2) / kernel,
+        "✗": lambda kernel: kernel,
+        "⚠": lambda kernel: 1 / 0,
+        "…": lambda kernel: ...,
+    }
+    for sign, answer in answers.items():
+        feedback = exercises.check_half_time(answer)
+        assert repr(feedback)[0] == sign
+        assert f"border-left: 4px solid {COLORS[sign]}" in feedback._repr_html_()
+        assert f"<b>{sign} " in feedback._repr_html_()
+    assert len(set(COLORS.values())) == len(COLORS) == len(answers)
+
+
+def test_a_notebook_shows_the_message_line_by_line_and_escapes_what_a_learner_wrote():
+    def broken(kernel):
+        raise ValueError("<b>&</b>")
+
+    feedback = exercises.check_half_time(broken)
+    html = feedback._repr_html_()
+    assert "ValueError: &lt;b&gt;&amp;&lt;/b&gt;<br>In line " in html
+    assert "<code>raise ValueError(&quot;&lt;b&gt;&amp;&lt;/b&gt;&quot;)</code>" in html
+    assert html.count("<br>") == feedback.message.count("\n") == 2
+    assert " color:" not in html  # the text keeps the colour that the theme gives it
+    assert "background" not in html
+
+
+@pytest.mark.parametrize("name", CHECKERS)
+def test_an_answer_looks_the_same_each_time(name, monkeypatch):
+    _, _, mistakes, _ = _material(name, monkeypatch)
+    wrong = next(iter(mistakes.values()))
+    assert CHECKERS[name](wrong)._repr_html_() == CHECKERS[name](wrong)._repr_html_()
+    assert "0x" not in CHECKERS[name](wrong).message
+
+
+# The example.
+
+
+def test_a_wrong_answer_shows_an_input_in_the_learner_s_words_and_both_answers():
+    message = exercises.check_push(lambda k, prediction, target, rate: 7.0).message
+    assert "For k = 0.8; prediction = 0.3; target = 1; rate = 0.1: the right" in message
+    assert "the right answer is 0.056, yours is 7." in message
+
+
+def test_where_the_learner_names_no_arguments_the_checker_does():
+    for answer in (lambda *a: 7.0, lambda their_rate, steps, my_rate, more=0: 7.0):
+        message = exercises.check_steps_needed(answer).message
+        assert "For their_rate = 0.05; steps = 400; my_rate = 0.002: the right answer" in message
+        assert "is 10000, yours is 7." in message
+
+
+def test_of_a_tensor_the_example_shows_the_shape_and_the_first_numbers():
+    message = exercises.check_loss_velocity(lambda gradient: 1.0).message
+    assert (
+        "For gradient (4,) = 1.541, -0.2934, …: the right answer is -7.531, yours is 1." in message
+    )
+
+
+def test_the_example_is_the_first_case_that_is_wrong():
+    message = exercises.check_mse_rate(lambda mse_rate, n_outputs: 2 * mse_rate).message
+    assert "n_outputs = 10: the right answer is 0.06, yours is 0.6." in message
+
+
+def test_of_a_large_answer_the_example_shows_an_entry_that_is_wrong():
+    def last_row_doubled(kernel):
+        answer = square(kernel)
+        answer[-1] *= 2
+        return answer
+
+    message = exercises.check_as_square(last_row_doubled).message
+    pair = re.search(r"right answer at \[11, 0\] is (\S+), yours is (\S+)\.\n", message)
+    assert float(pair[2]) == pytest.approx(2 * float(pair[1]), rel=1e-3)
+
+
+def test_two_numbers_that_differ_late_are_shown_with_more_digits():
+    message = exercises.check_half_time(lambda kernel: 0.69314 / kernel).message
+    assert "the right answer is 0.1732868, yours is 0.173285." in message
+
+
+def test_a_truth_value_is_shown_as_such():
+    message = exercises.check_theory_applies(lambda *a: True).message
+    assert "the right answer is False, yours is True." in message
+
+
+@pytest.mark.parametrize("name", CHECKERS)
+def test_every_argument_has_a_name(name, monkeypatch):
+    cases, _, _, _ = _material(name, monkeypatch)
+    line = CHECKERS[name](lambda *a: 7.5).message.splitlines()[1]
+    assert line.startswith("For ")
+    assert line.count(" = ") == len(cases[0])
+
+
+# What is wrong with an answer that no hint of the exercise knows.
+
+
+def velocity(kernel, f, y):
+    return -kernel @ (f - y) / len(f)
+
+
+def covariance(s, c, x, a):
+    return s - a @ c.T - c @ a.T + a @ x @ a.T
+
+
+def left(eigenvalue, n, t):
+    return math.exp(-eigenvalue * t / n)
+
+
+def half_life(eigenvalue, n):
+    return n * math.log(2) / eigenvalue
+
+
+def square(kernel):
+    n1, n2, k, _ = kernel.shape
+    return kernel.permute(0, 2, 1, 3).reshape(n1 * k, n2 * k)
+
+
+def ntk_of(model, x1, x2):
+    return empirical_ntk(model, x1[None], x2[None])[0, 0]
+
+
+DIAGNOSES = {
+    "function_velocity": [
+        (lambda *a: 2 * velocity(*a), "yours is 2 times the right answer."),
+        (lambda k, f, y: 2 * k @ (f - y), "yours is −2N times the right answer, N = len(k)."),
+        (lambda k, f, y: velocity(k, f, y) / len(f), "yours is 1/N times the right answer"),
+        (lambda k, f, y: velocity(k, f, y) * len(f) ** 2, "yours is N² times the right answer"),
+        (lambda *a: velocity(*a) - 0.5, "yours is the right answer minus ½."),
+        (lambda k, f, y: velocity(k, f, y) + y, "yours is the right answer plus `y`."),
+        (lambda k, f, y: (f - y).square().mean() / 2, "that is the loss itself"),
+        (lambda k, f, y: -(f - y) / len(f), "the kernel is missing"),
+        (lambda *a: velocity(*a)[:, None], "got (4, 1): the numbers are right, with an axis"),
+        (lambda *a: 3 * velocity(*a)[:, None], "got (4, 1): an axis of length 1 too many"),
+        (lambda k, f, y: -k @ (f[:, None] - y) / len(f), "got (4, 4): N × N numbers for N"),
+        (lambda *a: velocity(*a).sum(), "got (): yours is the sum of the right numbers"),
+        (lambda *a: velocity(*a).mean(), "got (): yours is the mean of the right numbers"),
+        (lambda k, f, y: (f - y).norm(), "an axis is gone. Was too much summed"),
+    ],
+    "half_life": [
+        (lambda value, n: n * half_life(value, n), "yours is `n` times the right answer."),
+        (lambda value, n: 1 / half_life(value, n), "upside down: yours is 1 divided by"),
+        (lambda value, n: value / n, "upside down: yours is 0.6931 divided by the right"),
+        (lambda *a: math.exp(half_life(*a)), "yours is the exponential of the right answer"),
+    ],
+    "mode_left": [
+        (lambda *a: left(*a) ** 2, "yours is the square of the right answer."),
+        (lambda *a: left(*a) ** 0.5, "yours is the square root of the right answer."),
+        (lambda value, n, t: -value * t / n, "yours is the logarithm of the right answer."),
+    ],
+    "line_kernel": [
+        (lambda x1, x2, c: -x1 * x2 - c * c, "yours is −1 times the right answer: look for a sign"),
+        (lambda x1, x2, c: 1 - x1 * x2 - c * c, "yours is 1 minus the right answer."),
+    ],
+    "tangent_kernel": [
+        (lambda *a: ntk_of(*a) / 3, "yours is 1/3 times the right answer."),
+        (lambda *a: 0.3 * ntk_of(*a), "yours is 0.3 times the right answer."),
+        (lambda *a: 0 * ntk_of(*a), "yours is 0 in every case."),
+    ],
+    "trained_covariance": [
+        (lambda *a: covariance(*a).flip(0), "these are the right numbers in reverse order."),
+        (lambda *a: covariance(*a).diagonal(), "yours is only the diagonal of the right matrix"),
+        (lambda s, *a: covariance(s, *a) - s, "yours is the right answer minus `s`."),
+    ],
+    "as_square": [
+        (lambda kernel: square(kernel).T, "got (8, 12): yours is transposed"),
+        (lambda kernel: square(kernel.flip(1)), "these are the right numbers, in another order."),
+    ],
+    "loss_velocity": [
+        (lambda gradient: -(gradient**2), "got (4,): these are the right numbers, not yet summed."),
+        (lambda gradient: -len(gradient) * gradient**2, "the right numbers, not yet averaged."),
+        (lambda gradient: -gradient, "got (4,): an axis too many. Is a sum or a product"),
+    ],
+    "half_time": [
+        (lambda kernel: 0.6931 / kernel, "the first digits are right. Was a constant rounded"),
+        (lambda kernel: math.nan, "yours is not finite"),
+        (
+            lambda kernel: [math.log(2) / kernel],
+            "expected shape (), got (1,): the numbers are right",
+        ),
+    ],
+    "mse_rate": [
+        (lambda rate, n: 4 * rate / n**2, "yours is 2/`n` times the right answer."),
+        (lambda rate, n: 2 * rate / n + 1, "yours is the right answer plus 1."),
+        (lambda rate, n: 300 * rate / n, "yours is 150 times the right answer."),
+        (lambda rate, n: -1e9 * rate / n, "yours is −5e+08 times the right answer."),
+    ],
+    "gradient_step": [
+        (lambda theta, g, rate: abs(theta - rate * g), "yours is the absolute value of the right"),
+        (lambda theta, g, rate: theta[:-1], "got (3,): count the entries along each axis."),
+    ],
+    "loss_decay": [(lambda k, g: -g @ k @ g / len(g) ** 2 / 2, "yours is ½ times the right")],
+    "pinn_loss": [(lambda u, g, v, f: -(u - g) @ (u - g) - (v - f) @ (v - f), "yours is −2 times")],
+    "time_to_margin": [(lambda k, start, end: end.exp() - start.exp(), "yours is `k` times")],
+    "largest_rate": [(lambda h: 2 / torch.linalg.eigvalsh(h), "only the last of your numbers is")],
+    "order": [
+        (
+            lambda h, error: [torch.tensor([1.0, 2.0])[(error < h).any().int()], 0.3],
+            "only the first",
+        )
+    ],
+    "catapult_step": [(lambda *a: LESSONS[7]._step(*a)[0], "yours is only the first of the right")],
+    "block_velocity": [
+        (lambda a, b, c, u, r: (-a @ u - b @ r, -b.T @ u - c @ r), "torch.cat joins")
+    ],
+    "weighted_eigenvalues": [
+        (lambda k, d: torch.linalg.eigvals(k * d), "real numbers, got complex")
+    ],
+    "theory_applies": [
+        (lambda rate, most, d, e: rate >= most or d > 0.1 or e > 0.1, "the other way round")
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "told"),
+    [(name, *case) for name, cases in DIAGNOSES.items() for case in cases],
+)
+def test_a_mistake_is_told_in_general_words_where_the_exercise_has_no_hint(name, answer, told):
+    feedback = CHECKERS[f"check_{name}"](answer)
+    assert not feedback.passed
+    assert told in feedback.message.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        # A factor, a term, a power in one case and not in the other; a factor for each entry.
+        ("half_life", lambda value, n: half_life(value, n) * (2 if n == 10 else 3)),
+        ("half_life", lambda value, n: half_life(value, n) + (2 if n == 10 else 3)),
+        ("half_life", lambda value, n: half_life(value, n) * (1 if n == 10 else -1)),
+        ("half_life", lambda value, n: half_life(value, n) ** (2 if n == 10 else 3)),
+        ("half_life", lambda value, n: half_life(value, n) * (n if n == 10 else value)),
+        ("half_life", lambda value, n: half_life(value, n) + (n if n == 10 else value)),
+        ("function_velocity", lambda k, f, y: velocity(k, f, y) * torch.arange(1, len(f) + 1)),
+        ("function_velocity", lambda k, f, y: velocity(k, f, y) + torch.arange(len(f))),
+        ("function_velocity", lambda k, f, y: velocity(k, f, y) * len(f) ** 0.5),
+        ("tangent_kernel", lambda *a: ntk_of(*a).tril() + 2 * ntk_of(*a).triu(1)),
+        ("drift_floor", lambda kernel, rate: 1.0),
+        ("mse_rate", lambda rate, n: 1e308),  # near it all right answers are the same
+    ],
+)
+def test_what_does_not_hold_in_all_cases_and_entries_is_not_told(name, answer):
+    message = CHECKERS[f"check_{name}"](answer).message
+    assert message.startswith("✗ Not yet: compare with your formula on one input.\nFor ")
+
+
+@pytest.mark.parametrize("name", CHECKERS)
+def test_two_right_answers_at_least_are_not_0_so_that_a_factor_means_something(name, monkeypatch):
+    cases, truth, _, _ = _material(name, monkeypatch)
+    assert sum(bool(torch.as_tensor(truth(*case)).count_nonzero()) for case in cases) >= 2
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKERS if name != "check_theory_applies"])
+def test_a_factor_of_three_is_told_in_every_exercise(name, monkeypatch):
+    _, truth, _, _ = _material(name, monkeypatch)
+    message = CHECKERS[name](lambda *case: 3 * torch.as_tensor(truth(*case))).message
+    assert message.startswith("✗ Not yet: yours is 3 times the right answer.")
+
+
+# Errors in the learner's function.
+
+
+def run(source: str) -> exercises.Feedback:
+    """Run a cell in a new IPython; return the value of its last line."""
+    shell = InteractiveShell()
+    shell.run_cell("from ntk_helpers.classroom import exercises")
+    return shell.run_cell(source, store_history=True).result
+
+
+def test_an_error_is_told_with_its_line_in_the_cell():
+    feedback = run(
+        "def step(theta, gradient, learning_rate):\n"
+        "    change = -gradient\n"
+        "    return theta + learning_rate @ change\n"
+        "exercises.check_gradient_step(step)"
+    )
+    first, place, _ = feedback.message.splitlines()
+    assert first.startswith("⚠ Not yet: your function raised TypeError: ")
+    assert place == "In line 3: `return theta + learning_rate @ change`"
+
+
+def test_the_line_is_the_learner_s_also_where_torch_raised_the_error():
+    feedback = run(
+        "import torch\n"
+        "def time(kernel):\n"
+        "    of = torch.sin\n"
+        "    return torch.func.grad(of)(torch.ones(2))\n"
+        "exercises.check_half_time(time)"
+    )
+    assert "In line 4: `return torch.func.grad(of)(torch.ones(2))`" in feedback.message
+    feedback = run(
+        "def inverse(number):\n"
+        "    return 1 / (number - number)\n"
+        "def time(kernel):\n"
+        "    return inverse(kernel)\n"
+        "exercises.check_half_time(time)"
+    )
+    assert "In line 2: `return 1 / (number - number)`" in feedback.message
+    feedback = run("exercises.check_half_time(lambda kernel: kernel.log())")
+    assert "In line 1: `exercises.check_half_time(lambda kernel: kernel.log())`" in feedback.message
+
+
+def test_a_function_without_source_has_its_error_told_without_a_line():
+    space = {}
+    exec("def half_time(kernel):\n    return 1 / 0", space)
+    message = exercises.check_half_time(space["half_time"]).message
+    assert message.splitlines()[0].endswith("raised ZeroDivisionError: division by zero")
+    assert "In line" not in message
+    assert "In line" not in exercises.check_half_time(torch.nn.Linear(1, 1)).message
+
+
+def test_of_an_unknown_name_the_learner_hears_to_run_the_first_cell():
+    feedback = run(
+        "def half_time(K):\n"
+        "    return torch.log(torch.tensor(2.0)) / K\n"
+        "exercises.check_half_time(half_time)"
+    )
+    first, place, remedy, _ = feedback.message.splitlines()
+    assert first == "⚠ Not yet: your function raised NameError: name 'torch' is not defined"
+    assert place == "In line 2: `return torch.log(torch.tensor(2.0)) / K`"
+    assert "This notebook does not know that name yet: run the notebook from its first" in remedy
+    assert "cell (Run → Run All Above), or import it" in remedy
+
+
+# Before the first cell has run, torch's default is float32.
+
+
+@pytest.fixture
+def float32():
+    """Make float32 the default; the fixture of all tests puts back what was."""
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("lesson", _tally.LESSONS)
+def test_the_solutions_pass_before_the_first_cell_has_run(lesson, float32):
+    (path,) = (ROOT / "notebooks" / "solutions").glob(f"{lesson}_*.ipynb")
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    solutions = [source for source in cells if "ntk.exercises.check_" in source]
+    assert len(solutions) == len(_tally.LESSONS[lesson])
+    space = {"ntk": ntk}
+    for source in solutions:
+        exec(source, space)  # it asserts that its feedback is a pass
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_numbers_and_tables_that_an_answer_makes_pass_before_the_first_cell(float32):
+    def residual_after(kernel, g, rate, k):
+        one_step = torch.eye(len(g)) - torch.tensor(1.0) * rate * kernel / len(g)
+        return torch.linalg.matrix_power(one_step, k) @ g
+
+    two = torch.tensor(2.0)
+    assert exercises.check_half_time(lambda kernel: two.log() / kernel).passed
+    assert exercises.check_half_time(lambda kernel: np.float32(math.log(2)) / kernel).passed
+    assert exercises.check_largest_rate(lambda h: two / torch.linalg.eigvalsh(h)[-1]).passed
+    assert exercises.check_residual_after(residual_after).passed
+    assert exercises.check_gradient_step(
+        lambda theta, g, rate: theta - rate * (torch.eye(len(theta)) @ g)
+    ).passed
+
+
+def test_a_table_of_float32_from_outside_is_told_to_come_from_before_the_first_cell(float32):
+    table = torch.eye(4)
+    message = exercises.check_gradient_step(lambda theta, g, rate: theta - table @ g).message
+    assert "The inputs are float64, the course's default: run the notebook from its fi" in message
+
+
+def test_the_default_is_put_back_after_an_error(float32):
+    exercises.check_half_time(lambda kernel: 1 / 0)
+    assert torch.get_default_dtype() == torch.float32
+
+
+# How many are solved.
+
+SOLUTIONS = {
+    "check_steps_needed": lambda their_rate, steps, my_rate: their_rate * steps / my_rate,
+    "check_mse_rate": lambda rate, outputs: 2 * rate / outputs,
+    "check_half_time": lambda kernel: math.log(2) / kernel,
+}
+
+
+def solve(name: str) -> None:
+    """Give a right answer to an exercise of lesson 00."""
+    assert CHECKERS[name](SOLUTIONS[name]).passed
+
+
+def last_line(answer=...) -> str:
+    """Return the last line of what the second exercise of lesson 00 answers."""
+    return exercises.check_mse_rate(answer).message.splitlines()[-1]
+
+
+def test_each_answer_ends_with_how_many_exercises_of_its_lesson_are_solved():
+    assert last_line() == "0 of 3 exercises of lesson 00 solved."
+    assert last_line(lambda *a: 1 / 0) == "0 of 3 exercises of lesson 00 solved."
+    assert last_line(SOLUTIONS["check_mse_rate"]) == "1 of 3 exercises of lesson 00 solved."
+    assert last_line(lambda *a: 7) == "1 of 3 exercises of lesson 00 solved."  # once is enough
+    for name in SOLUTIONS:
+        solve(name)
+    assert last_line() == "3 of 3 exercises of lesson 00 solved."
+    assert "0 of 5 exercises of lesson 01 solved." in exercises.check_order(...).message
+
+
+def test_the_lessons_have_all_checkers_between_them():
+    names = [name for lesson in _tally.LESSONS.values() for name in lesson]
+    assert sorted(names) == sorted(CHECKERS)
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """Go into an empty learner's copy; return its file of progress, which is not there yet."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work" / ".progress.json"
+
+
+ASK = "from ntk_helpers.classroom import exercises; print(exercises.check_mse_rate(...))"
+
+
+def test_another_kernel_knows_what_was_solved_in_a_learner_s_copy(kept):
+    solve("check_half_time")
+    assert json.loads(kept.read_text(encoding="utf-8")) == {"exercises": {"check_half_time": True}}
+    assert os.listdir(kept.parent) == [kept.name]  # and no draft of it
+    paths = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    words = [sys.executable, "-c", ASK]
+    told = subprocess.run(words, capture_output=True, check=True, encoding="utf-8", env=paths)
+    assert told.stdout.endswith("1 of 3 exercises of lesson 00 solved.\n")
+
+
+def test_what_another_kernel_wrote_in_the_meantime_stays(kept):
+    solve("check_half_time")
+    kept.write_text('{"votes": {"?": "a"}, "exercises": {"check_order": true}}', encoding="utf-8")
+    solve("check_mse_rate")
+    assert last_line() == "2 of 3 exercises of lesson 00 solved."
+    everything = json.loads(kept.read_text(encoding="utf-8"))
+    assert everything["votes"] == {"?": "a"}
+    assert everything["exercises"] == {"check_order": True, "check_mse_rate": True}
+
+
+@pytest.mark.parametrize("content", ['{"votes": {', "[1]", "3"])
+def test_a_spoilt_file_stays_as_it_is_and_the_kernel_remembers(kept, content):
+    kept.write_text(content, encoding="utf-8")
+    solve("check_mse_rate")
+    assert last_line() == "1 of 3 exercises of lesson 00 solved."
+    assert kept.read_text(encoding="utf-8") == content
+    assert os.listdir(kept.parent) == [kept.name]
+
+
+@pytest.mark.parametrize("content", ["", '{"exercises": 3, "votes": {"?": "a"}}'])
+def test_an_empty_file_or_a_spoilt_part_is_mended_and_nothing_else_lost(kept, content):
+    kept.write_text(content, encoding="utf-8")
+    solve("check_mse_rate")
+    votes = json.loads(content)["votes"] if content else None
+    everything = json.loads(kept.read_text(encoding="utf-8"))
+    assert everything["exercises"] == {"check_mse_rate": True}
+    assert everything.get("votes") == votes
+
+
+def test_where_nothing_can_be_written_the_kernel_remembers(kept, monkeypatch):
+    def refuse(*paths):
+        raise PermissionError("read-only")
+
+    before = '{"exercises": {"check_half_time": true}}'
+    kept.write_text(before, encoding="utf-8")
+    monkeypatch.setattr(os, "replace", refuse)
+    solve("check_mse_rate")
+    assert last_line() == "2 of 3 exercises of lesson 00 solved."
+    assert kept.read_text(encoding="utf-8") == before
+    assert os.listdir(kept.parent) == [kept.name]
+
+
+@pytest.mark.parametrize("folder", ["work/solutions", "work/course/notebooks"])
+def test_the_solutions_and_a_course_below_some_folder_work_keep_nothing(
+    folder, tmp_path, monkeypatch
+):
+    (tmp_path / "work" / "course" / "ntk_helpers").mkdir(parents=True)
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    solve("check_mse_rate")
+    assert last_line() == "1 of 3 exercises of lesson 00 solved."
+    assert list(tmp_path.rglob("*.json*")) == []

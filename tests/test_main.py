@@ -1,5 +1,6 @@
 """The environment report says "Ready." where all is well, and otherwise what to fix."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from ntk_helpers import __main__ as report
+from ntk_helpers.classroom import exercises
 from ntk_helpers.classroom.setup import FLOORS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +53,42 @@ def test_a_lesson_says_in_one_line_that_all_is_well_and_tells_everything_otherwi
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 8
     assert lines[-1].startswith("To fix: ")
+
+
+def test_the_exercises_solved_in_a_learner_s_copy_are_counted_for_each_lesson_begun(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert report.main() == 0
+    assert "exercises" not in capsys.readouterr().out
+    solved = ["check_mse_rate", "check_half_time", "check_order", "check_of_another_edition"]
+    (tmp_path / "work").mkdir()
+    kept = tmp_path / "work" / ".progress.json"
+    kept.write_text(json.dumps({"exercises": dict.fromkeys(solved, True)}), encoding="utf-8")
+    assert report.main() == 0
+    number = sum(name.startswith("check_") for name in exercises.__all__)
+    *_, line, empty, last = capsys.readouterr().out.splitlines()
+    assert line == f"exercises     3 of {number} solved (lesson 00: 2 of 3, lesson 01: 1 of 5)"
+    assert (empty, last) == ("", "Ready.")
+    assert report.main(brief=True) == 0
+    assert "exercises" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ['{"votes": {"?": "a"}}', "{", '{"exercises": 3}'])
+def test_a_copy_in_which_nothing_is_solved_yet_is_not_mentioned(
+    content, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / ".progress.json").write_text(content, encoding="utf-8")
+    assert report.main() == 0
+    assert "exercises" not in capsys.readouterr().out
+
+
+def test_the_report_loads_no_exercises_before_it_needs_them():
+    code = "import sys, ntk_helpers.__main__; print([m for m in sys.modules if '.exercises' in m])"
+    words = [sys.executable, "-c", code]
+    assert subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_an_old_package_is_to_be_upgraded(monkeypatch, capsys):

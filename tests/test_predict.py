@@ -141,15 +141,25 @@ def test_in_a_learner_s_copy_the_vote_is_remembered(screen, votes, tmp_path, mon
     (tmp_path / "work" / "deeper").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work" / "deeper")
     kept = tmp_path / "work" / ".progress.json"
-    kept.write_text('{"exercises": {"00.1": true}}', encoding="utf-8")
+    kept.write_text('{"exercises": {"check_order": true}}', encoding="utf-8")
     ntk.predict(**QUESTION)
     votes[0].buttons["b"].click()
     saved = json.loads(kept.read_text(encoding="utf-8"))
-    assert saved == {"exercises": {"00.1": True}, "votes": {"Is 2 < 3?": "b"}}
+    assert saved == {"exercises": {"check_order": True}, "votes": {"Is 2 < 3?": "b"}}
     ntk.predict(**QUESTION)
     assert votes[1].cast == "b"
     ntk.claim("number", 1, below=2)
     assert screen.outputs[-1][0]["text/plain"].startswith("✓")
+
+
+def test_a_vote_that_is_no_longer_a_choice_is_not_cast(screen, votes, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for kept in ("c", ["a"]):
+        saved = json.dumps({"votes": {QUESTION["question"]: kept}})
+        (tmp_path / "work" / ".progress.json").write_text(saved, encoding="utf-8")
+        ntk.predict(**QUESTION)
+        assert votes[-1].cast is None
 
 
 @pytest.mark.parametrize("content", ["", '{"votes": {'])

@@ -1,11 +1,10 @@
 """A prediction that the reader commits to: a question, a vote, and only then the answer."""
 
-import json
 import os
 from html import escape
-from pathlib import Path
 
 from ntk_helpers._checks import require_choice
+from ntk_helpers.classroom.progress import keep, kept
 
 ASKED = '<p style="margin: 0"><strong>Predict.</strong> {question}</p>{choices}'
 CHOICE = '<p class="ntk-choice" style="margin: 2px 0 2px 1em">({letter}) {text}</p>'
@@ -112,8 +111,8 @@ class _Vote:
         row = widgets.HBox([*self.buttons.values(), self.open], layout={"flex_flow": "row wrap"})
         self.box = widgets.VBox([widgets.HTML(asked), row, self.said])
         self.cast = None
-        if (kept := _kept().get(question)) in choices:
-            self.choose(kept)
+        if (vote := kept("votes").get(question)) in [*choices]:
+            self.choose(vote)
 
     def choose(self, letter: str) -> None:
         """Cast the vote, or change it, and show what waits for it."""
@@ -123,7 +122,7 @@ class _Vote:
             button.description = f"● ({name})" if name == letter else f"({name})"
         self.open.layout.display = ""
         self.say(f"You voted ({letter}). Run the next cells and see.")
-        _keep(self.question, letter)
+        keep("votes", self.question, letter)
         if _waiting is self:
             _waiting = None
         while self.folded:
@@ -138,28 +137,3 @@ class _Vote:
     def say(self, html: str) -> None:
         """Show a sentence, which a screen reader reads out at once."""
         self.said.value = f'<div role="alert">{html}</div>'
-
-
-def _file() -> Path | None:
-    """Return where votes are kept: in the folder work/, the learner's copy, if this runs in it."""
-    here = Path.cwd()
-    return next((p / ".progress.json" for p in (here, *here.parents) if p.name == "work"), None)
-
-
-def _kept() -> dict[str, str]:
-    """Return question → vote, of earlier sessions."""
-    try:
-        return json.loads(_file().read_text(encoding="utf-8"))["votes"]
-    except (AttributeError, OSError, ValueError, KeyError):  # no file yet, or not a learner's copy
-        return {}
-
-
-def _keep(question: str, letter: str) -> None:
-    """Remember a vote for the next session; where nothing can be written, the kernel remembers."""
-    if (file := _file()) and _kept().get(question) != letter:
-        try:
-            everything = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-            everything["votes"] = {**_kept(), question: letter}
-            file.write_text(json.dumps(everything, indent=1, ensure_ascii=False), encoding="utf-8")
-        except (OSError, ValueError):
-            pass

@@ -1,6 +1,7 @@
 """Checkers for the exercises: each names the likely mistake and never raises an error."""
 
-from ntk_helpers.classroom.exercises._judge import Feedback
+from ntk_helpers.classroom.exercises._feedback import Feedback
+from ntk_helpers.classroom.exercises._tally import count_solved
 from ntk_helpers.classroom.exercises.lesson_00 import (
     check_half_time,
     check_mse_rate,
@@ -94,4 +95,5 @@ __all__ = [
     "check_trained_covariance",
     "check_weighted_eigenvalues",
     "check_width_needed",
+    "count_solved",
 ]

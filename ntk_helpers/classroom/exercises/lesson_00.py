@@ -3,14 +3,17 @@
 import math
 from collections.abc import Callable
 
-from ntk_helpers.classroom.exercises._judge import Feedback, judge
+from ntk_helpers.classroom.exercises._feedback import Feedback
+from ntk_helpers.classroom.exercises._judge import judge
+from ntk_helpers.classroom.exercises._tally import counted
 
 
+@counted
 def check_steps_needed(answer: Callable) -> Feedback:
     """Check `steps_needed(their_rate, their_steps, my_rate)`: steps of my rate up to their time."""
     return judge(
         answer,
-        [(0.05, 400, 0.002), (0.03, 30, 0.1)],
+        [(0.05, 400, 0.002), (0.25, 30, 0.5)],
         lambda their_rate, steps, my_rate: their_rate * steps / my_rate,
         {
             "that is the time t = η k that your friend reached. How many of your steps make it?": lambda their_rate, steps, my_rate: (
@@ -30,6 +33,7 @@ def check_steps_needed(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_mse_rate(answer: Callable) -> Feedback:
     """Check `course_rate(mse_rate, n_outputs)`: the η of the course that equals a rate used with nn.MSELoss."""
     return judge(
@@ -51,6 +55,7 @@ def check_mse_rate(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_half_time(answer: Callable) -> Feedback:
     """Check `half_time(K)`: when a wide network with one training point has gone half of its way."""
     return judge(

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ntk_helpers.classroom.exercises._judge import Feedback, draws, judge
+from ntk_helpers.classroom.exercises._feedback import Feedback
+from ntk_helpers.classroom.exercises._judge import draws, judge
+from ntk_helpers.classroom.exercises._tally import counted
 
 
 def _hessians() -> list[Tensor]:
@@ -13,6 +15,7 @@ def _hessians() -> list[Tensor]:
     return [a @ a.T + torch.eye(len(a), dtype=a.dtype) for a in draws((2, 2), (3, 3), seed=1)]
 
 
+@counted
 def check_gradient_step(answer: Callable) -> Feedback:
     """Check `gradient_step(theta, gradient, learning_rate)`: the parameters after one step of descent."""
     return judge(
@@ -32,6 +35,7 @@ def check_gradient_step(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_largest_rate(answer: Callable) -> Feedback:
     """Check `largest_rate(hessian)`: the learning rate above which descent on a quadratic diverges."""
     return judge(
@@ -56,6 +60,7 @@ def check_largest_rate(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_descent_on_quadratic(answer: Callable) -> Feedback:
     """Check `descent(hessian, theta0, learning_rate, steps)`: exactly where k steps on ½ θᵀHθ lead."""
     cases = [(h, *draws((len(h),), seed=2), 0.1, 7) for h in _hessians()]
@@ -88,6 +93,7 @@ def check_descent_on_quadratic(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_order(answer: Callable) -> Feedback:
     """Check `order(step_sizes, errors)`: the slope of log error against log step size."""
     step = torch.tensor([0.4, 0.2, 0.1, 0.05], dtype=torch.float64)
@@ -116,6 +122,7 @@ def check_order(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_loss_velocity(answer: Callable) -> Feedback:
     """Check `loss_velocity(gradient)`: dL/dt along gradient flow."""
     return judge(

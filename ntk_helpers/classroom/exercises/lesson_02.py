@@ -4,16 +4,19 @@ from collections.abc import Callable
 
 import torch
 
-from ntk_helpers.classroom.exercises._judge import Feedback, draws, judge
+from ntk_helpers.classroom.exercises._feedback import Feedback
+from ntk_helpers.classroom.exercises._judge import draws, judge
+from ntk_helpers.classroom.exercises._tally import counted
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
 
 
+@counted
 def check_line_kernel(answer: Callable) -> Feedback:
     """Check `line_kernel(x1, x2, c)`: the NTK of f(x) = θ₁ x + c θ₂."""
     return judge(
         answer,
-        [(2.0, -0.5, 1.0), (1.5, 0.3, 10.0)],
+        [(2.0, -0.5, 3.0), (1.5, 0.3, 10.0)],
         lambda x1, x2, c: x1 * x2 + c * c,
         {
             "∂f/∂θ₂ = c for both points, so their product is c².": lambda x1, x2, c: x1 * x2 + c,
@@ -26,6 +29,7 @@ def check_line_kernel(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_push(answer: Callable) -> Feedback:
     """Check `push(k, f_i, y_i, learning_rate)`: first-order change at x′ after a step on example i alone."""
     return judge(
@@ -48,6 +52,7 @@ def check_push(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_function_velocity(answer: Callable) -> Feedback:
     """Check `velocity(kernel, f, y)`: df/dt at the training points for the mean squared loss, as (N,)."""
     cases = [(b, *draws((4,), (4,), seed=4)) for b in draws((4, 4), seed=3)]
@@ -68,11 +73,18 @@ def check_function_velocity(answer: Callable) -> Feedback:
             "use the matrix product @, which mixes the points; * works entry by entry.": lambda kernel, f, y: (
                 -kernel * (f - y) / len(f)
             ),
+            "the kernel is missing: through it each point moves all others.": lambda kernel, f, y: (
+                -(f - y) / len(f)
+            ),
+            "that is the loss itself, not how fast the predictions move.": lambda kernel, f, y: (
+                0.5 * (f - y).square().mean()
+            ),
         },
         "One linear differential equation for all points together.",
     )
 
 
+@counted
 def check_tangent_kernel(answer: Callable) -> Feedback:
     """Check `tangent_kernel(model, x1, x2)`: the (k, k) NTK of two single points, each (d,)."""
     cases = []
@@ -110,6 +122,7 @@ def check_tangent_kernel(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_loss_decay(answer: Callable) -> Feedback:
     """Check `loss_decay(kernel, gradient)`: dL/dt = −Σ_ij g_i K_ij g_j / N² for ∇_f ℓ = g at each point."""
     cases = [(b @ b.T, g) for b, g in [draws((4, 4), (4,), seed=7), draws((3, 3), (3,), seed=8)]]

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ntk_helpers.classroom.exercises._judge import Feedback, draws, judge
+from ntk_helpers.classroom.exercises._feedback import Feedback
+from ntk_helpers.classroom.exercises._judge import draws, judge
+from ntk_helpers.classroom.exercises._tally import counted
 
 
+@counted
 def check_cosine(answer: Callable) -> Feedback:
     """Check `cosine(kernel)`: K(x, x′) / √(K(x, x) K(x′, x′)) of a kernel matrix (N, N)."""
     cases = [(b @ b.T,) for b in draws((4, 4), (3, 3), seed=1)]
@@ -39,6 +42,7 @@ def check_cosine(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_as_square(answer: Callable) -> Feedback:
     """Check `as_square(kernel)`: (n1, n2, k, k) as the matrix (n1·k, n2·k), point by point."""
     cases = [(values,) for values in draws((3, 2, 4, 4), (2, 2, 3, 3), seed=2)]
@@ -69,6 +73,7 @@ def check_as_square(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_layer_kernel(answer: Callable) -> Feedback:
     """Check `layer_kernel(h1, h2, d1, d2, sigma_w, sigma_b)`: one layer's share, (k, k)."""
     cases = [
@@ -112,6 +117,7 @@ def check_layer_kernel(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_half_life(answer: Callable) -> Feedback:
     """Check `half_life(eigenvalue, n)`: time until e^{−λt/N} is ½."""
     return judge(
@@ -139,6 +145,7 @@ def _centred(matrix: Tensor) -> Tensor:
     return matrix - matrix.mean(0) - matrix.mean(1, keepdim=True) + matrix.mean()
 
 
+@counted
 def check_class_alignment(answer: Callable) -> Feedback:
     """Check `class_alignment(kernel, y)`: centred alignment of (N, N) with one-hot classes (N, C)."""
     cases = []

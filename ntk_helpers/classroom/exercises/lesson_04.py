@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
-from ntk_helpers.classroom.exercises._judge import Feedback, judge
+from ntk_helpers.classroom.exercises._feedback import Feedback
+from ntk_helpers.classroom.exercises._judge import judge
+from ntk_helpers.classroom.exercises._tally import counted
 
 
+@counted
 def check_next_variance(answer: Callable) -> Feedback:
     """Check `next_variance(q, sigma_w, sigma_b)`: Σ of ReLU on the diagonal, one layer up."""
     return judge(
@@ -28,6 +31,7 @@ def check_next_variance(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_next_ntk(answer: Callable) -> Feedback:
     """Check `next_ntk(sigma_next, slopes, theta, sigma_w)`: the tangent kernel, one layer up."""
     return judge(
@@ -61,6 +65,7 @@ def check_next_ntk(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_width_needed(answer: Callable) -> Feedback:
     """Check `width_needed(drift, n_0, drift_0, p)`: where drift_0 · (n/n_0)^p reaches drift."""
     return judge(
@@ -88,6 +93,7 @@ def check_width_needed(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_standard_kernel(answer: Callable) -> Feedback:
     """Check `standard_kernel(k_weights, k_bias, fan_in, sigma_w, sigma_b)`: one layer's part."""
     return judge(

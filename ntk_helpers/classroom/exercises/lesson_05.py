@@ -6,7 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ntk_helpers.classroom.exercises._judge import Feedback, draws, judge
+from ntk_helpers.classroom.exercises._feedback import Feedback
+from ntk_helpers.classroom.exercises._judge import draws, judge
+from ntk_helpers.classroom.exercises._tally import counted
 
 
 def _kernels() -> list[Tensor]:
@@ -14,6 +16,7 @@ def _kernels() -> list[Tensor]:
     return [b @ b.T + torch.eye(len(b), dtype=b.dtype) for b in draws((3, 3), (4, 4), seed=11)]
 
 
+@counted
 def check_mode_left(answer: Callable) -> Feedback:
     """Check `mode_left(eigenvalue, n, t)`: the share of a mode's mistake left at time t of flow."""
     return judge(
@@ -41,6 +44,7 @@ def check_mode_left(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_largest_kernel_rate(answer: Callable) -> Feedback:
     """Check `largest_kernel_rate(kernel)`: 2N/λ_max for the mean squared loss."""
 
@@ -72,6 +76,7 @@ def check_largest_kernel_rate(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_residual_after(answer: Callable) -> Feedback:
     """Check `residual_after(kernel, residual, learning_rate, k)`: (I − ηK/N)ᵏ g_0, as (N,)."""
     cases = [(kernel, draws((len(kernel),), seed=len(kernel))[0], 0.2, 3) for kernel in _kernels()]
@@ -105,6 +110,7 @@ def check_residual_after(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_forecast_at(answer: Callable) -> Feedback:
     """Check `forecast_at(k_test, k_train, y, f0, f0_test, t)`: f_t at m test points, as (m,)."""
     cases = []
@@ -152,6 +158,7 @@ def check_forecast_at(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_trained_covariance(answer: Callable) -> Feedback:
     """Check `trained_covariance(s_test, s_cross, s_train, a)`: covariance of f_0(x) − A f_0(X)."""
     cases = []

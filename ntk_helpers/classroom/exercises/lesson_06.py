@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ntk_helpers.classroom.exercises._judge import Feedback, draws, judge
+from ntk_helpers.classroom.exercises._feedback import Feedback
+from ntk_helpers.classroom.exercises._judge import draws, judge
+from ntk_helpers.classroom.exercises._tally import counted
 
 
 def _blocks(n_boundary: int, n_interior: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -14,6 +16,7 @@ def _blocks(n_boundary: int, n_interior: int, seed: int) -> tuple[Tensor, Tensor
     return j_u @ j_u.T, j_u @ j_r.T, j_r @ j_r.T
 
 
+@counted
 def check_pinn_loss(answer: Callable) -> Feedback:
     """Check `pinn_loss(u, g, u_xx, f)`: both sums of half squares, for (n_b,) and (n_r,) values."""
     return judge(
@@ -41,6 +44,7 @@ def check_pinn_loss(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_scaled_derivative(answer: Callable) -> Feedback:
     """Check `second_derivative(bend, s)`: u″(x) of u(x) = v((x − m)/s), from v″ there."""
     return judge(
@@ -62,6 +66,7 @@ def check_scaled_derivative(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_block_velocity(answer: Callable) -> Feedback:
     """Check `velocity(k_uu, k_ur, k_rr, wrong_b, wrong_r)`: d/dt (u; u″) as (n_b + n_r,)."""
     cases = [
@@ -95,6 +100,7 @@ def check_block_velocity(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_balance_weights(answer: Callable) -> Feedback:
     """Check `balance_weights(k_uu, k_rr)`: (λ_b, λ_r) = (Tr K / Tr K_uu, Tr K / Tr K_rr)."""
 
@@ -130,6 +136,7 @@ def check_balance_weights(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_weighted_eigenvalues(answer: Callable) -> Feedback:
     """Check `weighted_eigenvalues(kernel, d)`: the eigenvalues of K diag(d), ascending, d > 0."""
     cases = []

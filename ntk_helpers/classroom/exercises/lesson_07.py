@@ -5,9 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ntk_helpers.classroom.exercises._judge import Feedback, draws, judge
+from ntk_helpers.classroom.exercises._feedback import Feedback
+from ntk_helpers.classroom.exercises._judge import draws, judge
+from ntk_helpers.classroom.exercises._tally import counted
 
 
+@counted
 def check_alignment(answer: Callable) -> Feedback:
     """Check `alignment(weight, direction)`: which share of Σ‖w‖² the rows w of `weight` have along `direction`."""
 
@@ -48,6 +51,7 @@ def _step(f: float, lam: float, y: float, rate: float, width: int) -> list[float
     ]
 
 
+@counted
 def check_catapult_step(answer: Callable) -> Feedback:
     """Check `catapult_step(f, lam, y, rate, width)`: (f, λ) after one step of the two-layer linear network on the target y."""
 
@@ -83,6 +87,7 @@ def check_catapult_step(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_drift_floor(answer: Callable) -> Feedback:
     """Check `drift_floor(kernel, rate)`: by how much K must have moved if descent with this η settled."""
     kernels = [a @ a.T for a in draws((4, 6), (3, 5), seed=3)]
@@ -117,6 +122,7 @@ def check_drift_floor(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_time_to_margin(answer: Callable) -> Feedback:
     """Check `time_to_margin(k, start, end)`: how long gradient flow with ℓ = e^{−m} takes from margin to margin."""
     return judge(
@@ -144,22 +150,31 @@ def check_time_to_margin(answer: Callable) -> Feedback:
     )
 
 
+@counted
 def check_theory_applies(answer: Callable) -> Feedback:
     """Check `theory_applies(rate, max_rate, drift, error)`: True if all three tests of the list are passed."""
     inf = float("inf")
     cases = [
         (0.5, 1.0, 0.02, 0.03),
+        (0.1, 0.4, 0.05, 0.01),
         (1.5, 1.0, 0.02, 0.03),
         (0.5, 1.0, 0.3, 0.03),
         (0.5, 1.0, 0.02, 0.4),
         (1.5, 1.0, 0.5, 0.6),
         (0.5, 1.0, inf, inf),
     ]
+
+    def trusted(rate, max_rate, drift, error):
+        return rate < max_rate and drift <= 0.1 and error <= 0.1
+
     return judge(
         answer,
         cases,
-        lambda rate, limit, drift, error: rate < limit and drift <= 0.1 and error <= 0.1,
+        trusted,
         {
+            "that is the other way round: True where the theory may not be trusted.": lambda *case: (
+                not trusted(*case)
+            ),
             "the step size is not tested: a kernel may look still and yet be beyond its limit.": lambda rate, limit, drift, error: (
                 drift <= 0.1 and error <= 0.1
             ),

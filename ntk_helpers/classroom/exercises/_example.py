@@ -1,0 +1,53 @@
+"""Show a learner one input on which the answer is wrong, with the right answer and theirs."""
+
+import inspect
+from collections.abc import Callable
+
+import torch
+
+from ntk_helpers.classroom.exercises._numbers import as_tensor, brief
+
+
+def argument_names(answer: Callable, truth: Callable, count: int) -> list[str]:
+    """Return how the learner names the arguments; where that cannot be known, how `truth` does."""
+    for function in (answer, truth):
+        try:
+            names = list(inspect.signature(function).parameters)
+        except (TypeError, ValueError):  # written in C
+            continue
+        if len(names) == count:
+            break
+    return names
+
+
+def example(names: list[str], case: tuple, wanted, got) -> str:
+    """Return a sentence: an input, the right answer there, and the learner's.
+
+    Args:
+        names: Names of the arguments.
+        case: The arguments.
+        wanted: The right answer.
+        got: The learner's.
+    """
+    inputs = "; ".join(map(_argument, names, case))
+    right, yours, where = as_tensor(wanted), as_tensor(got), ""
+    if right.shape == yours.shape and right.numel() > 4:
+        differ = ~torch.isclose(yours, right, rtol=1e-6, atol=1e-9)
+        place = differ.nonzero()[0].tolist()
+        right, yours, where = right[*place], yours[*place], f" at {place}"
+    for digits in (4, 8, 12):
+        pair = [brief(right, digits=digits), brief(yours, digits=digits)]
+        if pair[0] != pair[1] or right.shape != yours.shape:
+            break
+    if isinstance(wanted, bool) and isinstance(got, bool):
+        pair = [wanted, got]
+    return f"For {inputs}: the right answer{where} is {pair[0]}, yours is {pair[1]}."
+
+
+def _argument(name: str, value) -> str:
+    """Return an argument in few words: of a tensor the shape and the first numbers."""
+    numbers = as_tensor(value)
+    if numbers is None:
+        return f"{name} = {type(value).__name__}"
+    shape = f" {tuple(numbers.shape)}" if numbers.dim() else ""
+    return f"{name}{shape} = {brief(numbers, most=2)}"
