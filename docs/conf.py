@@ -4,6 +4,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,11 +42,6 @@ html_theme_options = {
     "repository_url": f"https://github.com/{PLACE['slug']}",
     "repository_branch": PLACE["tag"],
     "use_repository_button": True,
-    "launch_buttons": {
-        "binderhub_url": "https://mybinder.org",
-        "colab_url": "https://colab.research.google.com",
-        "notebook_interface": "jupyterlab",
-    },
     "navbar_persistent": [],  # the sidebar has the search field already
     "show_toc_level": 2,
 }
@@ -55,11 +51,11 @@ _render_image = NbElementRenderer.render_image
 
 def _render_image_with_alt(self, data):
     """Return the nodes of a picture, with the description that `ntk.show` wrote beside it."""
-    nodes = _render_image(self, data)
+    made = _render_image(self, data)
     alt = data.output_metadata.get(data.mime_type, {}).get("alt")
     if alt:
-        nodes[0]["alt"] = alt
-    return nodes
+        made[0]["alt"] = alt
+    return made
 
 
 def _skip_unexplained(_app, _kind, _name, member, skip, _options):
@@ -67,7 +63,17 @@ def _skip_unexplained(_app, _kind, _name, member, skip, _options):
     return skip or str(getattr(member, "__doc__", "")).startswith("Alias for field")
 
 
+def _map_to_pages(_app, doctree, _page):
+    """Let the map of the course, which leads to notebooks, lead to pages."""
+    for node in doctree.findall(nodes.raw):
+        if node.astext().startswith('<nav class="ntk-map"'):
+            node.replace_self(
+                nodes.raw("", node.astext().replace(".ipynb", ".html"), format="html")
+            )
+
+
 def setup(app):
     """Let MyST-NB, which takes a picture's width from the notebook, take the description, too."""
     NbElementRenderer.render_image = _render_image_with_alt
     app.connect("autodoc-skip-member", _skip_unexplained)
+    app.connect("doctree-resolved", _map_to_pages)

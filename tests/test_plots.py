@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ntk_helpers.classroom import plots
+from tools.run_notebooks import ROOT
 
 
 @pytest.fixture
@@ -18,7 +19,8 @@ def displayed(monkeypatch):
     """Collect what is handed to IPython's display."""
     seen = []
     monkeypatch.setattr(
-        "IPython.display.display", lambda data, raw, metadata: seen.append((data, metadata))
+        "IPython.display.display",
+        lambda data, raw, metadata=None: seen.append((data, metadata)),
     )
     return seen
 
@@ -119,7 +121,16 @@ def test_contours_are_those_of_the_function():
 
 
 @pytest.mark.parametrize("current", range(8))
-def test_the_map_marks_one_lesson(current, displayed):
+def test_the_map_marks_one_lesson_and_leads_to_all(current, displayed):
     plots.show_course_map(current)
-    ((_, metadata),) = displayed
-    assert f"Lesson {current:02d}, {plots.LESSONS[current]}," in metadata["image/png"]["alt"]
+    ((data, _),) = displayed
+    assert data["text/plain"].startswith(f"Lesson {current:02d}, {plots.LESSONS[current]}, of")
+    links = re.findall(r'<a href="(.*?)" (aria-current="page")?', data["text/html"])
+    lessons = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    assert links == [
+        (path.name, 'aria-current="page"' if number == current else "")
+        for number, path in enumerate(lessons)
+    ]
+    drawn = plots.plot_course_map(current)
+    assert drawn.texts[2 * current + 1].get_weight() == "bold"
+    plt.close(drawn.figure)

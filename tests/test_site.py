@@ -134,12 +134,21 @@ def test_links_inside_the_site_lead_somewhere(site):
     assert dead == []
 
 
-def test_launch_buttons_lead_to_where_the_course_is_hosted(site):
+def test_a_lesson_can_be_run_where_the_course_is_hosted_without_its_answers(site):
     place = stamp.current()
-    links = "\n".join(site.pages[Path("notebooks/01_gradient_flow.html")].links)
-    assert f"mybinder.org/v2/gh/{place.slug}/{place.tag}?urlpath=lab/tree/notebooks/01" in links
-    assert f"colab.research.google.com/github/{place.slug}/blob/{place.tag}/notebooks/01" in links
-    assert stamp.strangers(links, place) == []
+    links = site.pages[Path("notebooks/01_gradient_flow.html")].links
+    colab = f"google.com/github/{place.slug}/blob/learners-{place.tag}/notebooks/01_gradient_flow"
+    binder = f"mybinder.org/v2/gh/{place.slug}/{place.tag}?urlpath=lab/tree/work/01_gradient_flow"
+    launchers = [link for link in links if "mybinder" in link or "colab" in link]
+    assert len(launchers) == 2
+    assert binder in launchers[0]
+    assert colab in launchers[1]
+    assert stamp.strangers("\n".join(links), place) == []
+
+
+def test_the_map_of_the_course_leads_to_pages(site):
+    links = site.pages[Path("notebooks/01_gradient_flow.html")].links
+    assert {"00_start_here.html", "07_beyond_the_kernel.html"} <= {*links}
 
 
 def test_the_reference_describes_every_public_name(site):

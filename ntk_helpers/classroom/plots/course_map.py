@@ -1,19 +1,25 @@
-"""The map of the course at the top of each lesson."""
+"""The map of the course at the top of each lesson: its stations lead to the lessons."""
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from ntk_helpers.classroom.plots.figure import COLORS, show
+from ntk_helpers.classroom.plots.figure import COLORS
 
-LESSONS = (
-    "start here",
-    "gradient flow",
-    "function space",
-    "empirical kernel",
-    "infinite width",
-    "closed form",
-    "PINNs",
-    "beyond",
+FILES = {
+    "00_start_here": "start here",
+    "01_gradient_flow": "gradient flow",
+    "02_function_space": "function space",
+    "03_empirical_kernel": "empirical kernel",
+    "04_infinite_width": "infinite width",
+    "05_closed_form_mse": "closed form",
+    "06_pinn": "PINNs",
+    "07_beyond_the_kernel": "beyond",
+}
+LESSONS = tuple(FILES.values())
+ROUND = "display: inline-block; width: 2em; line-height: 2em; border-radius: 50%; font-weight: bold"
+STATION = (
+    '<a href="{file}.ipynb" {mark}style="flex: 1; text-decoration: none; color: inherit">'
+    '<span style="{look}">{number:02d}</span><br>{name}</a>'
 )
 
 
@@ -62,10 +68,20 @@ def plot_course_map(current: int) -> Axes:
 
 
 def show_course_map(current: int) -> None:
-    """Display the map of the course with lesson `current` marked."""
-    place = (
-        f"Lesson {current:02d}, {LESSONS[current]}, of the eight lessons: "
-        + ", ".join(LESSONS)
-        + "."
-    )
-    show(plot_course_map(current).figure, alt=place)
+    """Display the map of the course with lesson `current` marked; a click opens a lesson.
+
+    Args:
+        current: 0 to 7.
+    """
+    from IPython.display import display
+
+    stations = []
+    for number, (file, name) in enumerate(FILES.items()):
+        ink, paper = ("white", COLORS["blue"]) if number == current else (COLORS["blue"], "white")
+        look = f"{ROUND}; border: 2px solid {COLORS['blue']}; color: {ink}; background: {paper}"
+        mark = 'aria-current="page" ' if number == current else ""
+        stations.append(STATION.format(file=file, mark=mark, look=look, number=number, name=name))
+    row = "display: flex; flex-wrap: wrap; gap: 8px; max-width: 900px; text-align: center"
+    html = f'<nav class="ntk-map" aria-label="The lessons" style="{row}">{"".join(stations)}</nav>'
+    place = f"Lesson {current:02d}, {LESSONS[current]}, of the eight lessons: {', '.join(LESSONS)}."
+    display({"text/html": html, "text/plain": place}, raw=True)
