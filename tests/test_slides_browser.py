@@ -1,5 +1,6 @@
 """The decks in a browser without a network: complete, nothing is cut off, and sliders move."""
 
+import re
 import shutil
 
 import pytest
@@ -36,12 +37,28 @@ UNREADABLE = """() => {
 }"""
 
 
+# What does not fit in the presenter's window of the current slide.
+UNFITTING = """() => {
+  const picture = document.querySelector("img"), notes = document.getElementById("notes");
+  const found = [], room = document.documentElement;
+  if (room.scrollHeight > innerHeight || room.scrollWidth > innerWidth) found.push("scrolls");
+  if (notes.clientHeight < 350 || notes.clientWidth < 400) found.push("little room for notes");
+  if (!picture.offsetParent) return found;
+  const box = picture.getBoundingClientRect(), foot = document.getElementById("next");
+  if (box.height < 120 || box.width < 200) found.push("the picture is too small");
+  if (box.right > innerWidth || picture.parentNode.lastChild.getBoundingClientRect().bottom >
+    foot.getBoundingClientRect().top) found.push("the picture is cut off");
+  return found;
+}"""
+
+
 class Deck:
     """A deck that was built and is open in a browser without a network."""
 
     def __init__(self, context, address):
         """Open the page at `address`, and note what it asks for and complains of."""
         self.page, self.requests, self.complaints = context.new_page(), [], []
+        self.window = None
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -61,6 +78,39 @@ class Deck:
         for index in range(self.run("Reveal.getTotalSlides()")):
             self.run(f"Reveal.slide({index}, 0, 99)")
             yield index + 1
+
+    def to_two_sliders(self):
+        """Show the first slide with two sliders, each on its second position."""
+        self.run("""Reveal.slide([...document.querySelectorAll(".slides > section")]
+            .findIndex(section => section.querySelectorAll(".sweep input").length === 2))""")
+        self.run("""document.querySelectorAll("section.present .sweep input").forEach(slider => {
+            slider.value = 1; slider.dispatchEvent(new Event("input", { bubbles: true })); })""")
+
+    def positions(self):
+        """Return where the sliders of this slide stand."""
+        sliders = "document.querySelectorAll('section.present .sweep input')"
+        return self.run(f"[...{sliders}].map(slider => slider.valueAsNumber)")
+
+    def picture(self):
+        """Return the address of this slide's picture."""
+        return self.page.locator("section.present img").first.get_attribute("src")
+
+    def presenter(self):
+        """Return the presenter's window, which stays open as long as the deck."""
+        if self.window is None:
+            with self.page.expect_popup() as popup:
+                self.page.keyboard.press("s")
+            self.window = popup.value
+            self.window.set_viewport_size({"width": 1000, "height": 720})
+        return self.window
+
+    def drag(self, x, y, distance):
+        """Draw a finger from a place on the page to the right."""
+        finger = self.page.context.new_cdp_session(self.page)
+        for kind, moved in [("touchStart", 0), *(("touchMove", i / 10) for i in range(1, 11))]:
+            points = [{"x": x + moved * distance, "y": y}]
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 @pytest.fixture(scope="module", params=DECKS, ids=lambda path: path.stem)
@@ -162,12 +212,75 @@ def test_a_clicker_turns_the_slide_even_when_a_slider_has_the_focus(shown):
     assert deck.page.locator("section.present .sweep img").get_attribute("src") != before
 
 
+def test_brackets_move_the_first_slider_and_braces_the_second(shown):
+    deck = shown()
+    deck.to_two_sliders()
+    seen = []
+    for key in "]}[{":
+        deck.page.keyboard.press(key)
+        seen.append(deck.positions())
+    assert seen == [[2, 1], [2, 2], [1, 2], [1, 1]]
+    deck.page.locator("section.present .sweep input").last.focus()
+    deck.page.keyboard.press("]")
+    assert deck.positions() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("pressed", "then"),
+    [
+        ("{key: ']', keyCode: 57, ctrlKey: true, altKey: true}", [2, 1]),  # German
+        ("{key: '}', keyCode: 48, ctrlKey: true, altKey: true}", [1, 2]),
+        ("{key: 'ъ', keyCode: 221}", [2, 1]),  # Russian
+        ("{key: 'Ъ', keyCode: 221, shiftKey: true}", [1, 2]),
+    ],
+)
+def test_a_layout_with_brackets_elsewhere_moves_sliders_too(shown, pressed, then):
+    deck = shown()
+    deck.to_two_sliders()
+    event = f"new KeyboardEvent('keydown', {{bubbles: true, ...{pressed}}})"
+    deck.run(f"document.body.dispatchEvent({event})")
+    assert deck.positions() == then
+
+
+def test_a_finger_moves_a_slider_without_turning_the_slide_and_turns_it_elsewhere(
+    chromium, address
+):
+    size = {"width": 1280, "height": 720}
+    context = chromium.new_context(viewport=size, has_touch=True, offline=True)
+    deck = Deck(context, address)
+    deck.to_two_sliders()
+    number = deck.run("Reveal.getIndices().h")
+    slider = deck.page.locator("section.present .sweep input").first.bounding_box()
+    y = slider["y"] + slider["height"] / 2
+    deck.drag(slider["x"] + 20, y, slider["width"])
+    assert deck.positions()[0] > 1
+    assert deck.run("Reveal.getIndices().h") == number
+    deck.drag(slider["x"] + slider["width"] - 20, y, -slider["width"])
+    assert deck.positions()[0] == 0
+    assert deck.run("Reveal.getIndices().h") == number
+    deck.drag(300, 300, 400)
+    assert deck.run("Reveal.getIndices().h") == number - 1
+    context.close()
+
+
+def test_help_opens_over_the_slide_and_escape_closes_nothing_but_it(shown):
+    deck = shown()
+    help_ = deck.page.locator("#help")
+    state = "[Reveal.isPaused(), Reveal.isOverview()]"
+    deck.run("document.activeElement.blur()")
+    for key, visible in [("?", True), ("?", False), ("?", True), ("Escape", False)]:
+        deck.page.keyboard.press(key)
+        assert (help_.is_visible(), deck.run(state)) == (visible, [False, False])
+    deck.page.keyboard.press("Escape")
+    assert deck.run(state) == [False, True]
+    deck.page.keyboard.press("Escape")
+
+
 def test_the_presenters_window_shows_notes_and_a_clock_without_a_server(shown):
     deck = shown()
     deck.run("Reveal.slide(1)")
-    with deck.page.expect_popup() as popup:
-        deck.page.keyboard.press("s")
-    window = popup.value
+    window = deck.presenter()
+    assert re.fullmatch(r"\d?\d:\d\d( [AP]M)?", window.locator("#clock").inner_text())
     assert len(window.locator("#notes").inner_text()) > 40
     assert "slide 2 of" in window.locator("#plan").inner_text()
     window.locator("#start").click()
@@ -176,15 +289,46 @@ def test_the_presenters_window_shows_notes_and_a_clock_without_a_server(shown):
     window.keyboard.press("ArrowRight")
     window.wait_for_function("old => document.getElementById('title').innerText !== old", arg=title)
     assert deck.run("Reveal.getIndices().h") == 2
-    window.close()
+
+
+def test_the_presenter_sees_and_moves_the_picture_of_the_slide(shown):
+    deck = shown()
+    window = deck.presenter()
+    deck.to_two_sliders()
+    seen = set()
+    for key in "]}":
+        window.keyboard.press(key)
+        seen.add(window.locator("img").get_attribute("src"))
+        assert window.locator("img").get_attribute("src") == deck.picture()
+    assert len(seen) == 2
+    assert deck.positions() == [2, 2]
+    values = deck.page.locator("section.present output").all_text_contents()
+    assert all(value in window.locator("figcaption").inner_text() for value in values)
+
+
+def test_the_presenters_window_has_room_for_notes_and_picture_of_every_slide(shown):
+    deck = shown()
+    window, found, pictures = deck.presenter(), {}, {}
+    for number in deck.each_slide():
+        here = deck.page.locator("section.present img").count() > 0
+        window.wait_for_function(f"document.body.dataset.at === '{number - 1}'")
+        found[number] = window.evaluate(UNFITTING)
+        pictures[here == window.locator("img").is_visible()] = number
+    assert {number: list_ for number, list_ in found.items() if list_} == {}
+    assert False not in pictures
 
 
 def test_where_no_window_may_open_the_notes_lie_over_the_slides(shown):
     deck = shown()
     deck.run("window.open = () => null")
     deck.page.keyboard.press("s")
-    assert len(deck.page.frame_locator("#presenter").locator("#notes").inner_text()) > 40
-    deck.page.frame_locator("#presenter").locator("body").press("Escape")
+    frame = deck.page.frame_locator("#presenter")
+    assert len(frame.locator("#notes").inner_text()) > 40
+    deck.to_two_sliders()
+    frame.locator("body").press("}")
+    assert deck.positions() == [1, 2]
+    assert frame.locator("img").get_attribute("src") == deck.picture()
+    frame.locator("body").press("Escape")
     assert deck.page.locator("#presenter").count() == 0
 
 

@@ -47,12 +47,17 @@
     }
     show();
   }
-  const nudge = (by) => {
-    const slider = Reveal.getCurrentSlide().querySelector(".sweep input");
+  // Brackets move the first slider, braces the second: by character, or, where a layout has letters
+  // in their place, by key.
+  const STEPS = { "[": [0, -1], "]": [0, 1], "{": [1, -1], "}": [1, 1] };
+  const BY_KEY = { 219: ["[", "{"], 221: ["]", "}"] };
+  function nudge(event) {
+    const [which, by] = STEPS[event.key] ?? STEPS[BY_KEY[event.keyCode]?.[+event.shiftKey]] ?? [];
+    const slider = all(".sweep input", Reveal.getCurrentSlide())[which];
     if (!slider) return;
     slider.valueAsNumber += by;
-    slider.dispatchEvent(new Event("input"));
-  };
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+  }
 
   // A break's countdown.
   const clock = (seconds) =>
@@ -67,17 +72,28 @@
 
   // The presenter's window. It is filled from here, so it works for a file without a server; where
   // no window may be opened, a frame over the slides shows the same.
-  const looks = `body{margin:0;padding:24px 32px;background:#12171c;color:#eef2f5;font:26px/1.45 "Source Sans 3",sans-serif}
-    header{display:flex;gap:32px;align-items:baseline;flex-wrap:wrap;border-bottom:2px solid #36424d;padding-bottom:12px}
-    #elapsed{font-size:64px;font-weight:700;font-variant-numeric:tabular-nums} #plan{font-size:26px;color:#a3afba}
-    #plan.late{color:#ff9d57} h1{font-size:34px;margin:20px 0 8px} li{margin-bottom:8px} #next{color:#a3afba;margin-top:28px}
+  const looks = `*{box-sizing:border-box} body{margin:0;padding:16px 28px;height:100vh;display:flex;flex-direction:column;
+      background:#12171c;color:#eef2f5;font:24px/1.4 "Source Sans 3",sans-serif}
+    header{display:flex;gap:24px;align-items:baseline;border-bottom:2px solid #36424d;padding-bottom:8px}
+    #elapsed,#clock{font-weight:700;font-variant-numeric:tabular-nums} #elapsed{font-size:54px;line-height:1.2} #clock{margin-left:auto;white-space:nowrap}
+    #plan,#next,figcaption{font-size:20px;color:#a3afba} #plan.late{color:#ff9d57} h1{font-size:30px;line-height:1.2;margin:14px 0 8px}
+    main{flex:1;min-height:0;display:flex;gap:28px} #notes{flex:1;min-width:0;overflow:auto;outline:none} #next{padding-top:10px} #notes>:first-child{margin-top:0}
+    li{margin-bottom:8px} figure{width:44%;margin:0} img{width:100%;max-height:85%;object-fit:contain;background:#fff;border-radius:8px}
     button{font:inherit;padding:2px 16px;border-radius:8px;border:1px solid #36424d;background:#1d252d;color:inherit;cursor:pointer}
     svg{max-width:100%} a{color:#6cbcf0}`;
-  const page = `<title>Presenter</title><style>${looks}</style><header><span id="elapsed">0:00</span>
-    <button id="start">start</button><span id="plan"></span></header><h1 id="title"></h1><div id="notes"></div><div id="next"></div>`;
+  const page = `<!doctype html><title>Presenter</title><style>${looks}</style><header><span id="elapsed">0:00</span>
+    <button id="start">start</button><span id="plan"></span><time id="clock"></time></header><h1 id="title"></h1>
+    <main><div id="notes" tabindex="0"></div><figure><img><figcaption></figcaption></figure></main><div id="next"></div>`;
   const sections = all(".slides > section");
   const planned = sections.map((section) => 60 * section.dataset.minutes);
   let presenter = null, begun = null, ticking = null;
+  const positionOf = (label) => `${label.firstChild.textContent.trim()} ${label.querySelector("output").value}`;
+  function showPicture(paper, section) {
+    const image = section.querySelector("img"), copy = paper.querySelector("img");
+    copy.parentNode.hidden = !image;
+    if (image && copy.src !== image.src) Object.assign(copy, { src: image.src, alt: image.alt });
+    paper.querySelector("figcaption").textContent = all(".sweep label", section).map(positionOf).join(", ");
+  }
   const titleOf = (section) => section?.querySelector("h2")?.innerHTML ?? "the end";
   function fill() {
     const paper = presenter?.document ?? presenter?.contentDocument;
@@ -90,10 +106,14 @@
     const state = now > to ? `${clock(now - to)} behind` : begun && now < from ? `${clock(from - now)} ahead` : "on time";
     plan.textContent = `slide ${at + 1} of ${sections.length}, planned ${clock(from)} to ${clock(to)}: ${state}`;
     plan.className = now > to ? "late" : "";
+    paper.getElementById("clock").textContent = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    showPicture(paper, sections[at]);
     if (paper.body.dataset.at === String(at)) return;
     paper.body.dataset.at = at;
     paper.getElementById("title").innerHTML = titleOf(sections[at]);
-    paper.getElementById("notes").innerHTML = sections[at].querySelector(".notes").innerHTML;
+    const notes = paper.getElementById("notes");
+    notes.innerHTML = sections[at].querySelector(".notes").innerHTML;
+    notes.scrollTop = 0;
     paper.getElementById("next").innerHTML = `next: ${titleOf(sections[at + 1])}`;
   }
   function openPresenter() {
@@ -113,8 +133,10 @@
       if (event.key === "Escape" || event.key === "s") closePresenter();
       else if (["ArrowRight", "PageDown", " "].includes(event.key)) Reveal.next();
       else if (["ArrowLeft", "PageUp"].includes(event.key)) Reveal.prev();
+      else nudge(event);
     });
     (presenter.contentWindow ?? presenter).focus();
+    paper.getElementById("notes").focus(); // ↓ scrolls them
     ticking = setInterval(fill, 500);
     fill();
   }
@@ -132,16 +154,16 @@
       68: () => setTheme(document.documentElement.dataset.theme !== "dark"), // D
       83: openPresenter, // S
       84: () => Reveal.getCurrentSlide().querySelector(".countdown")?.click(), // T
-      219: () => nudge(-1), // [
-      221: () => nudge(+1), // ]
     },
   });
   Reveal.on("slidechanged", () => { document.body.classList.remove("show-code"); fill(); });
+  document.addEventListener("input", fill); // the presenter sees the slider's new picture at once
+  document.addEventListener("keydown", nudge);
+  const help = document.getElementById("help");
   document.addEventListener("keydown", (event) => {
-    const help = document.getElementById("help");
-    if (event.key === "?") help.hidden = !help.hidden;
-    // Layouts without a bracket key of their own send another key code, but the same character.
-    if ("[]".includes(event.key) && ![219, 221].includes(event.keyCode)) nudge(event.key === "]" ? 1 : -1);
-  });
+    if (event.key !== "?" && (event.key !== "Escape" || help.hidden)) return;
+    help.hidden = !help.hidden;
+    event.stopImmediatePropagation(); // reveal.js would black out the slide, or open the overview
+  }, { capture: true });
   document.documentElement.dataset.ready = "yes";
 })();
