@@ -55,9 +55,19 @@ def sweep(explorer, names: list[str]) -> str:
     options = {name: explorer.options(name) for name in names}
     positions = itertools.product(*(values.values() for values in options.values()))
     settings = [now | dict(zip(names, position, strict=True)) for position in positions]
-    frames = [address(explorer.frame(dpi=FRAME_DPI, **setting)) for setting in settings]
+    frames = [
+        {
+            "src": address(explorer.frame(dpi=FRAME_DPI, **setting)),
+            "alt": explorer.say(**setting),
+        }
+        for setting in settings
+    ]
     return TEMPLATES.get_template("sweep.html").render(
-        alt=repr(explorer), frames=frames, start=settings.index(now), now=now, options=options
+        frames=frames,
+        start=settings.index(now),
+        now=now,
+        options=options,
+        labels=explorer.labels,
     )
 
 

@@ -1,6 +1,7 @@
 """Every explorer draws every frame; the numbers behind the pictures are right."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -10,42 +11,81 @@ from PIL import Image
 
 import ntk_helpers as ntk
 from ntk_helpers.classroom import explore
-from ntk_helpers.classroom.explore import lesson_00, lesson_01, lesson_02, lesson_06
+from ntk_helpers.classroom.explore import (
+    lesson_00,
+    lesson_01,
+    lesson_02,
+    lesson_02_digits,
+    lesson_06,
+    lesson_07,
+)
+from ntk_helpers.classroom.explore._control import TOOLTIP, as_text, percent
 from ntk_helpers.classroom.plots import png
 
-EXPLORERS = [name for name in explore.__all__ if name != "Explorer"]
+EXPLORERS = [name for name in explore.__all__ if name[0].islower()]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_every_value_of_every_control_draws_a_finite_picture(name):
     explorer = getattr(explore, name)()
-    values = sum(len(slider.options) for slider in explorer.children[:-1])
+    values = sum(len(explorer.options(control)) for control in explorer.now)
     assert explorer.sweep() > values / 2
     assert len(repr(explorer)) < 110
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPLORERS)
-def test_moving_each_slider_changes_the_picture(name):
+def test_moving_each_slider_changes_the_picture_and_the_sentence(name):
     explorer = getattr(explore, name)()
-    *sliders, image = explorer.children
-    for slider in sliders:
-        before = image.value
+    for slider in explorer._sliders.values():
+        before = explorer._image.value, explorer._said.value
         slider.value = next(v for _, v in reversed(slider.options) if v != slider.value)
-        assert bytes(image.value).startswith(b"\x89PNG")
-        assert image.value != before, slider.description
+        assert bytes(explorer._image.value).startswith(b"\x89PNG")
+        assert explorer._image.value != before[0], slider.description
+        assert explorer._said.value != before[1], slider.description
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_a_frame_has_the_pixels_of_a_figure_that_is_saved(name):
     explorer = getattr(explore, name)()
-    figure = explorer._draw(**{key: s.value for key, s in explorer._sliders.items()})
+    figure = explorer._draw(explorer.numbers(**explorer.now))
     frame, saved = (
         np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
-        for picture in (explorer.children[-1].value, png(figure))
+        for picture in (explorer.frame(dpi=100, **explorer.now), png(figure))
     )
     assert abs(frame - saved).max() <= 1
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_a_picture_has_twice_the_pixels_that_it_takes_on_the_page(name):
+    explorer = getattr(explore, name)()
+    shown = int(explorer._image.layout.max_width.removesuffix("px"))
+    assert Image.open(io.BytesIO(explorer._image.value)).width == 2 * shown
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_an_explorer_draws_and_says_its_numbers_alone(name):
+    explorer = getattr(explore, name)()
+    numbers = explorer.numbers(**explorer.now)
+    assert {key: getattr(numbers, key) for key in explorer.now} == explorer.now
+    sentence = explorer.say(**explorer.now)
+    assert sentence == explorer._say(numbers)
+    assert sentence.endswith(".")
+    assert 60 < len(sentence) < 260
+    assert not re.search(r"tensor|nan|inf\b|\de[+-]?\d|_hidden", sentence)
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_sliders_are_labelled_in_words_and_explained_in_a_sentence(name):
+    explorer = getattr(explore, name)()
+    for control, slider in explorer._sliders.items():
+        assert slider.description
+        assert "_" not in re.sub(r"\b[σλ]_\w\b", "", slider.description)
+        hint = getattr(slider, TOOLTIP)
+        assert hint[0].isupper()
+        assert hint[-1] in ".?"
+        assert not any(re.search(r"e[+-]\d", text) for text in explorer.options(control))
 
 
 def _flat(height):
@@ -112,7 +152,7 @@ def test_a_small_push_moves_the_curve_as_the_kernel_says(activation):
 
 
 def test_the_explored_digits_are_ordered_as_the_sliders_say():
-    data, kernel = lesson_02.digit_kernel(1)
+    data, kernel = lesson_02_digits.digit_kernel(1)
     assert torch.equal(data.label, torch.arange(10).repeat_interleave(10))
     assert kernel.shape == (100, 100)
 
@@ -130,6 +170,32 @@ def test_the_weighted_boundary_cures_the_explored_pinn():
     torch.testing.assert_close(weighted, 100 * plain)
 
 
+@pytest.mark.slow
+def test_the_explored_pinn_stays_below_the_limit_of_its_rate():
+    for width in lesson_06.WIDTHS:
+        for frequency in lesson_06.FREQUENCIES:
+            run = lesson_06.run_pinn(width, frequency, 1)
+            assert len(run.rates) == len(lesson_06.STEPS)
+            top = max(part[-1].item() for rates in run.rates for part in rates)
+            assert top < 2 / lesson_06.LEARNING_RATE
+
+
+def test_the_scale_slider_runs_as_the_axis_of_its_plots():
+    assert list(lesson_07.ALPHAS) == sorted(lesson_07.ALPHAS)
+    figure = lesson_07.draw_features(lesson_07.features_at(16, 0.125))
+    labels = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+    assert labels == [*lesson_07.ALPHAS.values()]
+    marked, line = (drawn.get_xdata() for drawn in figure.axes[1].lines[:2])
+    assert marked == line[0] == min(line)
+
+
+def test_the_class_of_the_pushed_digit_is_marked():
+    (band,) = (
+        lesson_02_digits.draw_push_on_digit(lesson_02_digits.push_digit(7, 0, 1)).axes[1].patches
+    )
+    assert band.get_x() < 7 < band.get_x() + band.get_width()
+
+
 def test_explorers_leave_the_global_generator_alone():
     torch.manual_seed(0)
     expected = torch.rand(1)
@@ -144,3 +210,101 @@ def test_an_explorer_tells_its_controls_and_draws_finer_on_request():
     assert explorer.options("height") == {"0": 0.0, "0.25": 0.25, "1": 1.0}
     widths = [int.from_bytes(explorer.frame(dpi=d, height=1.0)[16:20], "big") for d in (100, 200)]
     assert widths[1] == 2 * widths[0]
+
+
+def _slope(slope, shift):
+    return {"slope": slope, "height": slope + shift}
+
+
+LINE = {"numbers": _slope, "say": lambda line: f"At the end {line['height']:g} < 5."}
+
+
+def _line(draw=lambda line: _flat(line["height"]), **more):
+    controls = {
+        "slope": explore.Control([-1.0, 0.0, 2.0], "slope σ_w", "How steep?", "{:+.1f}".format),
+        "shift": [0, 1, 2],
+    }
+    return explore.Explorer("a line", draw, controls, **LINE, **more)
+
+
+def test_numbers_are_found_once_then_drawn_and_said():
+    explorer = _line(start={"slope": 2.0})
+    assert explorer.labels == {"slope": "slope σ_w", "shift": "shift"}
+    assert list(explorer.options("slope")) == ["-1.0", "+0.0", "+2.0"]
+    assert getattr(explorer._sliders["slope"], TOOLTIP) == "How steep?"
+    assert getattr(explorer._sliders["shift"], TOOLTIP) == "shift"
+    assert explorer.numbers(slope=2.0, shift=1) is explorer.numbers(slope=2.0, shift=1)
+    assert explorer._said.value == "<p>At the end 3 &lt; 5.</p>"
+    explorer._sliders["shift"].value = 2
+    assert explorer.say(**explorer.now) == "At the end 4 < 5."
+    assert explorer._said.value == "<p>At the end 4 &lt; 5.</p>"
+
+
+def test_without_a_sentence_the_controls_are_said():
+    explorer = explore.Explorer("heights", _flat, {"height": [0.0, 1000.0, 1e7]})
+    assert explorer.say(**explorer.now) == "heights: height 1,000."
+
+
+def test_while_something_trains_the_picture_is_dim_and_the_sentence_tells_it():
+    seen = []
+
+    def draw(line):
+        seen.append(("ntk-busy" in explorer._image._dom_classes, explorer._said.value))
+        return _flat(line["height"])
+
+    explorer = _line(slow=("slope",))
+    explorer._draw = draw
+    explorer._sliders["slope"].value = 2.0
+    explorer._sliders["shift"].value = 2
+    assert seen == [(True, "<p>training …</p>"), (False, "<p>At the end 3 &lt; 5.</p>")]
+    assert "ntk-busy" not in explorer._image._dom_classes
+
+
+def test_an_error_is_told_and_the_next_move_works():
+    def draw(line):
+        if line["slope"] == 2.0:
+            raise RuntimeError("too <steep>")
+        return _flat(line["height"])
+
+    explorer = _line(draw, slow=("slope",))
+    before = explorer._image.value
+    with pytest.raises(RuntimeError, match="too <steep>"):
+        explorer._sliders["slope"].value = 2.0
+    assert "no picture for these values (too &lt;steep&gt;)" in explorer._said.value
+    assert "ntk-busy" not in explorer._image._dom_classes
+    explorer._sliders["slope"].value = -1.0
+    assert explorer._said.value == "<p>At the end 0 &lt; 5.</p>"
+    assert explorer._image.value != before
+
+
+def test_reset_puts_all_sliders_back_and_draws_once():
+    explorer = _line()
+    for slider in explorer._sliders.values():
+        slider.index = 2
+    drawn = []
+    explorer._draw = lambda line: drawn.append(line) or _flat(line["height"])
+    explorer._frames.clear()
+    button = next(w for row in explorer.children[:2] for w in row.children if hasattr(w, "click"))
+    button.click()
+    assert explorer.now == {"slope": 0.0, "shift": 1}
+    assert drawn == [{"slope": 0.0, "height": 1.0}]
+    explorer._sliders["shift"].value = 0
+    assert explorer._said.value == "<p>At the end 0 &lt; 5.</p>"
+
+
+def test_play_and_its_slider_move_each_other():
+    explorer = _line(play="shift")
+    slider, play, _ = explorer.children[1].children
+    assert (play.value, play.min, play.max, play.show_repeat) == (1, 0, 2, False)
+    play.value = 2
+    assert slider.value == 2
+    assert explorer._said.value == "<p>At the end 2 &lt; 5.</p>"
+    slider.value = 0
+    assert play.value == 0
+
+
+def test_numbers_are_written_as_the_lessons_write_them():
+    written = {0: "0", 8: "8", 1000.0: "1,000", 100_000: "100,000", -0.6: "−0.6", 0.0048: "0.0048"}
+    written |= {3e-5: "3.0 · 10⁻⁵", 5.6e8: "5.6 · 10⁸", 999.7: "1,000"}
+    assert {number: as_text(number) for number in written} == written
+    assert percent(0.0251) == "2.51 %"

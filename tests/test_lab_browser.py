@@ -17,8 +17,9 @@ from statistics import median
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
-pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
+sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("there is no Chromium", allow_module_level=True)
@@ -47,11 +48,38 @@ FINISHED = """() => {
 }"""
 
 
+# Trains for a second where the width is 2, and fails where it is 3.
+TOY = """
+import time
+from matplotlib.figure import Figure
+from ntk_helpers import explore
+
+def numbers(width, moment):
+    time.sleep(width == 2)
+    return width, moment / (width != 3)
+
+def draw(values):
+    figure = Figure(figsize=(6, 2))
+    figure.text(0.2, 0.2, str(values))
+    return figure
+
+controls = {
+    "width": explore.Control([1, 2, 3], "width n", "How wide is it?"),
+    "moment": explore.Control([0, 1, 2, 3], "time t", "When is it?"),
+}
+explore.Explorer(
+    "a toy", draw, controls, numbers=numbers, start={"width": 1, "moment": 2},
+    say=lambda values: "Width %d at time %d." % values, slow=("width",), play="moment",
+)
+"""
+
+
 class Lab:
     """A JupyterLab of its own, in a copy of the lessons."""
 
     def __init__(self, folder: Path):
         """Start it in an empty folder."""
+        self.folder = folder
         (folder / "notebooks").mkdir()
         for path in LESSONS:  # without outputs, so that what is seen is what has run
             notebook = nbformat.read(path, as_version=4)
@@ -151,12 +179,10 @@ def move(page, explorer) -> list[float]:
     return latencies
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_runs_and_its_sliders_move_the_picture(
-    lab, chromium, path, capsys, record_property
-):
+def run_all(lab, chromium, name: str):
+    """Return the page of a notebook in which all cells have run."""
     page = chromium.new_page(viewport={"width": 1280, "height": 1000})
-    page.goto(f"{lab.address}/lab/tree/notebooks/{path.name}?token={lab.token}&reset")
+    page.goto(f"{lab.address}/lab/tree/notebooks/{name}?token={lab.token}&reset")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     page.wait_for_selector("text=(ipykernel) | Idle", timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -164,7 +190,82 @@ def test_a_lesson_runs_and_its_sliders_move_the_picture(
     wait_until(lambda: page.evaluate(FINISHED), 240)
     errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
     assert errors.all_inner_texts() == []
+    return page
 
+
+@pytest.fixture(scope="module")
+def toy(lab, chromium):
+    """Open a small explorer.
+
+    Yields:
+        Its parts, by what a screen reader calls them.
+    """
+    notebook = new_notebook(cells=[new_code_cell(TOY)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    nbformat.write(notebook, lab.folder / "notebooks" / "toy.ipynb")
+    page = run_all(lab, chromium, "toy.ipynb")
+    box = page.get_by_role("group", name="a toy")
+    parts = {name: box.get_by_role("slider", name=name) for name in ("width n", "time t")}
+    parts |= {name: box.get_by_role("button", name=name) for name in ("Play: time t", "Reset")}
+    parts |= {"picture": box.get_by_role("img"), "said": box.locator("[aria-live=polite]")}
+    yield parts
+    page.close()
+    lab.end_kernels()
+
+
+@pytest.fixture
+def at_start(toy):
+    """Put the small explorer back to its start, by the keyboard."""
+    toy["Reset"].press("Enter")
+    sync_api.expect(toy["said"]).to_have_text("Width 1 at time 2.")
+    sync_api.expect(toy["time t"]).to_have_attribute("aria-valuetext", "2")
+
+
+@pytest.mark.usefixtures("at_start")
+def test_names_values_and_sentence_follow_each_move(toy):
+    toy["said"].evaluate("node => { node.kept = true; }")
+    toy["time t"].press("ArrowLeft")
+    sync_api.expect(toy["time t"]).to_have_attribute("aria-valuetext", "1")
+    sync_api.expect(toy["said"]).to_have_text("Width 1 at time 1.")
+    sync_api.expect(toy["picture"]).to_have_attribute("alt", "Width 1 at time 1.")
+    assert toy["said"].evaluate("node => node.kept"), "a new node would not be read aloud"
+
+
+@pytest.mark.usefixtures("at_start")
+def test_while_something_trains_the_picture_is_dim_and_an_error_is_told(toy):
+    toy["width n"].press("ArrowRight")
+    sync_api.expect(toy["said"]).to_have_text("training …")
+    sync_api.expect(toy["picture"]).to_have_css("opacity", "0.3")
+    sync_api.expect(toy["said"]).to_have_text("Width 2 at time 2.")
+    sync_api.expect(toy["picture"]).to_have_css("opacity", "1")
+    toy["width n"].press("ArrowRight")
+    sync_api.expect(toy["said"]).to_contain_text("There is no picture for these values (division")
+    sync_api.expect(toy["picture"]).to_have_css("opacity", "1")
+    toy["width n"].press("ArrowLeft")
+    sync_api.expect(toy["said"]).to_have_text("Width 2 at time 2.")
+
+
+@pytest.mark.usefixtures("at_start")
+def test_play_goes_on_to_the_end_and_from_the_end_begins_anew(toy):
+    toy["Play: time t"].press("Enter")
+    sync_api.expect(toy["said"]).to_have_text("Width 1 at time 3.")
+    sync_api.expect(toy["Play: time t"]).to_be_visible()  # no longer "Pause"
+    toy["Play: time t"].press("Enter")
+    for value in "0123":
+        sync_api.expect(toy["time t"]).to_have_attribute("aria-valuetext", value)
+
+
+def test_a_tooltip_helps(toy):
+    for name, hint in {"width n": "How wide is it?", "time t": "When is it?"}.items():
+        row = toy[name].locator("xpath=ancestor::*[contains(@class, 'widget-slider')]")
+        assert row.locator("label").get_attribute("title") == hint
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_and_its_sliders_move_the_picture(
+    lab, chromium, path, capsys, record_property
+):
+    page = run_all(lab, chromium, path.name)
     shown = page.locator(".widget-vbox:has(img)")
     wanted = path.read_text(encoding="utf-8").count("ntk.explore.")
     wait_until(lambda: shown.count() == wanted > 0, 30)

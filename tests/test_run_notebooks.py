@@ -11,13 +11,17 @@ from tools.run_notebooks import MARKS, Cost, NotebookError, execute, normalise, 
 
 pytestmark = pytest.mark.slow
 
-EXPLORER = """
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAgAAAAEA"  # the head of a PNG of 512 × 256 pixels
+EXPLORER = f"""
+import base64
 import ipywidgets as widgets
 class Picture(widgets.VBox):
     def __repr__(self):
         return "Explorer: a picture."
-image = widgets.Image(value=b"first")
-explorer = Picture([widgets.IntSlider(), widgets.HBox([image])])
+image = widgets.Image(value=base64.b64decode("{PICTURE}"))
+said = widgets.HTML("<p>It is 1 &lt; 2.</p>")
+style = widgets.HTML("<style></style>")
+explorer = Picture([widgets.IntSlider(), widgets.HBox([image]), said, style])
 explorer
 """
 
@@ -76,8 +80,9 @@ def test_a_widget_becomes_its_picture_with_a_description(course):
     notebook, _ = execute(course("01_a.ipynb", EXPLORER))
     normalise(notebook)
     (output,) = notebook.cells[1].outputs
-    assert output.data == {"image/png": "Zmlyc3Q=", "text/plain": "Explorer: a picture."}
-    assert output.metadata == {"image/png": {"alt": "Explorer: a picture."}}
+    assert output.data == {"image/png": PICTURE, "text/plain": "Explorer: a picture."}
+    alt = "Explorer: a picture. It is 1 < 2."
+    assert output.metadata == {"image/png": {"alt": alt, "width": 256}}
     assert "widgets" not in notebook.metadata
 
 

@@ -177,7 +177,7 @@ def test_every_slide_has_notes_and_pictures_have_descriptions(shown):
     assert min(deck.run("[...document.images].map(e => e.alt.length)")) > 20
 
 
-def test_each_slider_changes_its_picture_by_key_and_by_mouse(shown):
+def test_each_slider_changes_its_picture_and_description_by_key_and_by_mouse(shown):
     deck, moved = shown(), 0
     for _ in deck.each_slide():
         for slider in deck.page.locator("section.present .sweep input").all():
@@ -185,13 +185,14 @@ def test_each_slider_changes_its_picture_by_key_and_by_mouse(shown):
             number = deck.run("Reveal.getIndices().h")
             slider.focus()
             deck.page.keyboard.press("Home")
-            first = picture.get_attribute("src")
+            first, said = (picture.get_attribute(name) for name in ("src", "alt"))
             deck.page.keyboard.press("ArrowRight")
             second = picture.get_attribute("src")
             box = slider.bounding_box()
             deck.page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
             last = picture.get_attribute("src")
             assert len({first, second, last}) == 3
+            assert picture.get_attribute("alt") != said
             assert deck.run("Reveal.getIndices().h") == number
             moved += 1
     assert moved >= 5

@@ -11,9 +11,11 @@ with a cell that raises is left as it was.
 
 import argparse
 import base64
+import html
 import json
 import os
 import platform
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -158,7 +160,9 @@ def fold(cell: NotebookNode) -> None:
 
 
 def replace_widget(output: NotebookNode, models: dict) -> None:
-    """Put the picture inside a widget in the widget's place, with its text as the description.
+    """Put the picture inside a widget in the widget's place, at half its pixels as its width.
+
+    Its description is the widget's text, and what the widget says under the picture.
 
     Args:
         output: An output of a cell; one that shows no widget is left alone.
@@ -170,17 +174,24 @@ def replace_widget(output: NotebookNode, models: dict) -> None:
     view = output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     if view is None or "text/html" in output.data:
         return
-    image = next(
-        (model for model in inside(view["model_id"], models) if "ImageModel" in model.values()),
-        None,
-    )
-    buffers = image["buffers"] if image else []
-    picture = next((buffer["data"] for buffer in buffers if buffer["path"] == ["value"]), None)
-    if picture is None:
+    parts = list(inside(view["model_id"], models))
+    pictures = [
+        buffer["data"]
+        for part in parts
+        if part["_model_name"] == "ImageModel"
+        for buffer in part["buffers"]
+        if buffer["path"] == ["value"]
+    ]
+    if not pictures:
         raise LookupError(view["model_id"])
+    said = [part["value"] for part in parts if part["_model_name"] == "HTMLModel"]
+    said = [html.unescape(text[3:-4]) for text in said if text.startswith("<p>")]
     text = output.data["text/plain"]
-    output.data = NotebookNode({"image/png": picture, "text/plain": text})
-    output.metadata = NotebookNode({"image/png": {"alt": text}})
+    width, _ = struct.unpack(">II", base64.b64decode(pictures[0])[16:24])
+    output.data = NotebookNode({"image/png": pictures[0], "text/plain": text})
+    output.metadata = NotebookNode(
+        {"image/png": {"alt": " ".join([text, *said]), "width": width // 2}}
+    )
 
 
 def inside(model_id: str, models: dict) -> Iterator[dict]:

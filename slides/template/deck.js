@@ -24,7 +24,7 @@
   for (const figure of all(".sweep")) {
     const frames = JSON.parse(figure.querySelector("script").textContent);
     const sliders = all("input", figure);
-    frames.forEach((address) => (new Image().src = address)); // decoded before they are needed
+    frames.forEach(({ src }) => (new Image().src = src)); // decoded before they are needed
     const show = () => {
       let index = 0;
       for (const slider of sliders) {
@@ -33,7 +33,7 @@
         slider.nextElementSibling.value = texts[slider.valueAsNumber];
         slider.setAttribute("aria-valuetext", texts[slider.valueAsNumber]);
       }
-      figure.querySelector("img").src = frames[index];
+      Object.assign(figure.querySelector("img"), frames[index]); // src and alt
     };
     for (const slider of sliders) {
       slider.addEventListener("input", show);

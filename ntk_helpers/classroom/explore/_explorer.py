@@ -1,22 +1,27 @@
-"""An explorer: a picture with sliders, drawn by a function that knows nothing of widgets."""
+"""An explorer: a picture with sliders, made by functions that know nothing of widgets."""
 
 import gc
 import itertools
 from collections.abc import Callable
+from functools import cache
 
 import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from ntk_helpers.classroom.explore import _aloud
+from ntk_helpers.classroom.explore._control import Control, as_shown, player
 from ntk_helpers.classroom.plots import quick_png
 
 # The figures of past frames are collected now and then. That would go through all objects of torch
-# as well, and hold up a slider for a third of a second: what is loaded by now is left out of it.
+# as well, and hold up a slider for a tenth of a second: what is loaded by now is left out of it.
 gc.freeze()
 
 # A title that need not look for room above the tick labels is drawn sooner, in the same place.
 STYLE = {"axes.titley": 1.0}
+
+SHOWN = 860  # pixels across that the picture has on the page; it is drawn with twice as many
 
 
 class Explorer(widgets.VBox):
@@ -40,44 +45,62 @@ class Explorer(widgets.VBox):
         self,
         about: str,
         draw: Callable[..., Figure],
-        controls: dict[str, list],
+        controls: dict[str, Control | list],
         *,
+        numbers: Callable[..., object] | None = None,
+        say: Callable[[object], str] | None = None,
         start: dict[str, object] | None = None,
+        slow: tuple[str, ...] = (),
+        play: str | None = None,
     ):
         """Build the controls and draw the first frame.
 
         Args:
-            about: What can be explored, in under 90 characters: read to who cannot see the picture.
-            draw: Called with one keyword for each control; returns a figure made without pyplot.
-            controls: Keyword → its values in order. The keyword labels the slider, "_" as blank.
+            about: What can be explored, in under 90 characters.
+            draw: Given the numbers, returns a figure made without pyplot. Without `numbers`, it is
+                called with one keyword for each control.
+            controls: Keyword → its values in order, or a Control.
+            numbers: Called with one keyword for each control; returns what is drawn and said.
+            say: Given the numbers, says in a sentence what the picture shows: read to who cannot
+                see it. Without it, the values of the controls are read.
             start: Keyword → first value; the middle one where nothing is given.
+            slow: Controls whose new values take a while, since something trains.
+            play: Control that a button plays, from the first to the last value.
 
         Raises:
             ValueError: If a control has no values or a start value is not among them.
         """
-        self._draw, self._frames, self._about = draw, {}, about
-        self._sliders = {}
-        for name, values in controls.items():
-            values = list(values)
-            if not values:
-                raise ValueError(f"control {name!r} has no values: give at least one.")
-            value = (start or {}).get(name, values[len(values) // 2])
-            if value not in values:
-                raise ValueError(
-                    f"start of {name!r} is {value!r}, which is not one of its values {values}."
-                )
-            self._sliders[name] = widgets.SelectionSlider(
-                options=[(_text(v), v) for v in values],
-                value=value,
-                description=name.replace("_", " "),
-                style={"description_width": "140px"},
-                layout={"width": "520px"},
-            )
-        self._image = widgets.Image(format="png", layout={"width": "100%", "max_width": "860px"})
+        self._about, self._say, self._slow = about, say, slow
+        self._draw = draw if numbers else lambda values: draw(**values)
+        self._numbers = cache(numbers or dict)
+        self._frames, self._visited = {}, set()
+        self._sliders = {
+            name: (each if isinstance(each, Control) else Control(each)).slider(name, start or {})
+            for name, each in controls.items()
+        }
+        self._start = self.now
+        self._image = widgets.Image(
+            format="png", layout={"width": "100%", "max_width": f"{SHOWN}px"}
+        )
+        self._said = widgets.HTML(layout={"max_width": f"{SHOWN}px", "min_height": "40px"})
+        self._said.add_class(_aloud.SAID)
+        self._refresh()
         for slider in self._sliders.values():
             slider.observe(self._refresh, names="value")
-        self._refresh()
-        super().__init__([*self._sliders.values(), self._image])
+        rows = {name: [slider] for name, slider in self._sliders.items()}
+        if play:
+            rows[play].append(player(self._sliders[play]))
+        reset = widgets.Button(
+            description="Reset",
+            tooltip="Put all sliders back to the start",
+            layout={"width": "80px"},
+        )
+        reset.on_click(self._reset)
+        [*rows.values()][-1].append(reset)
+        wrapped = {"flex_flow": "row wrap", "max_width": f"{SHOWN}px"}
+        rows = [widgets.HBox(row, layout=wrapped) for row in rows.values()]
+        names = widgets.HTML(_aloud.script(about, self.labels.get(play, "")))
+        super().__init__([*rows, self._image, self._said, names])
 
     def __repr__(self) -> str:
         """Return the description, which stands in for the picture where no widget can be shown."""
@@ -88,15 +111,31 @@ class Explorer(widgets.VBox):
         """Control → the value at which its slider stands."""
         return {name: slider.value for name, slider in self._sliders.items()}
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Control → the name of its slider."""
+        return {name: slider.description for name, slider in self._sliders.items()}
+
     def options(self, name: str) -> dict[str, object]:
         """Return what the slider of a control shows → the value it stands for, in order."""
         return dict(self._sliders[name].options)
 
-    def frame(self, *, dpi: int = 100, **values) -> bytes:
+    def numbers(self, **values) -> object:
+        """Return all that is drawn and said for these values of the controls."""
+        return self._numbers(**values)
+
+    def say(self, **values) -> str:
+        """Return in a sentence what the picture for these values of the controls shows."""
+        if self._say:
+            return self._say(self.numbers(**values))
+        shown = (f"{self.labels[name]} {as_shown(value)}" for name, value in values.items())
+        return f"{self._about}: {', '.join(shown)}."
+
+    def frame(self, *, dpi: float | None = None, **values) -> bytes:
         """Return the PNG picture for these values of the controls.
 
         Args:
-            dpi: Pixels for each inch of the figure; the static slides take more than a notebook.
+            dpi: Pixels for each inch of the figure; None draws what the notebook shows.
             values: Control → one of its values, for each control.
 
         Raises:
@@ -105,9 +144,9 @@ class Explorer(widgets.VBox):
         key = (dpi, *values.items())
         if key not in self._frames:
             with mpl.rc_context(STYLE):
-                figure = self._draw(**values)
+                figure = self._draw(self.numbers(**values))
             _require_finite(figure, values)
-            self._frames[key] = quick_png(figure, dpi=dpi)
+            self._frames[key] = quick_png(figure, dpi=dpi or 2 * SHOWN / figure.get_figwidth())
         return self._frames[key]
 
     def sweep(self) -> int:
@@ -125,13 +164,31 @@ class Explorer(widgets.VBox):
         return len({self.frame(**setting) for setting in settings})
 
     def _refresh(self, _change=None) -> None:
-        """Show the frame that belongs to the sliders."""
-        self._image.value = self.frame(**self.now)
+        """Show the frame that belongs to the sliders, and say what it shows."""
+        values = self.now
+        trained = tuple(values[name] for name in self._slow)
+        if self._slow and trained not in self._visited:
+            self._said.value = _aloud.sentence("training …")
+            self._image.add_class(_aloud.BUSY)
+        try:
+            self._image.value = self.frame(**values)
+            self._said.value = _aloud.sentence(self.say(**values))
+            self._visited.add(trained)
+        except Exception as error:
+            text = f"There is no picture for these values ({error}). Move a slider to go on."
+            self._said.value = _aloud.sentence(text)
+            raise
+        finally:
+            self._image.remove_class(_aloud.BUSY)
 
-
-def _text(value) -> str:
-    """Return how a slider shows a value."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    def _reset(self, _button=None) -> None:
+        """Put all sliders back to the start, and draw once."""
+        for slider in self._sliders.values():
+            slider.unobserve(self._refresh, names="value")
+        for name, slider in self._sliders.items():
+            slider.value = self._start[name]
+            slider.observe(self._refresh, names="value")
+        self._refresh()
 
 
 def _require_finite(figure: Figure, values: dict) -> None:

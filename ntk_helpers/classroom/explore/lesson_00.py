@@ -1,5 +1,6 @@
 """Explore how wide a network must be for the forecast to hold."""
 
+import math
 from functools import cache
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ntk_helpers.classroom.data import Curve, wavy_curve
+from ntk_helpers.classroom.explore._control import Control, percent
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, plot_match, plot_points
 from ntk_helpers.kernels.empirical import empirical_ntk
@@ -65,36 +67,84 @@ def forecast_of(network: MLP, data: Curve, grid: Tensor, time: Tensor) -> Tensor
     return KernelDynamics(kernel, data.y, f0).test(time, kernel_grid, f0_grid)
 
 
-def draw_forecast(width: int, time: float) -> Figure:
-    """Return the picture of one network at one time, beside the gaps at all widths."""
+class Forecast(NamedTuple):
+    """One network at one time, beside the gaps at all widths.
+
+    Attributes:
+        width: Hidden units.
+        time: ηk.
+        data: Seven training points.
+        grid: (G, 1) inputs to look at.
+        trained: (G,) predictions of the first network.
+        forecast: (G,) what its kernel at initialisation says.
+        gap: Their largest distance, as a share of the way travelled.
+        gaps: Width → (E,) largest gap of each network at any time.
+    """
+
+    width: int
+    time: float
+    data: Curve
+    grid: Tensor
+    trained: Tensor
+    forecast: Tensor
+    gap: float
+    gaps: dict[int, Tensor]
+
+
+def forecast_at(width: int, time: float) -> Forecast:
+    """Return the first network of this width at this time."""
     runs = train_and_forecast(width)
     row = STEPS.index(round(time / LEARNING_RATE))
+    now = runs.trained[row, 0], runs.forecast[row, 0], runs.gap[row, 0].item()
+    gaps = {each: train_and_forecast(each).gap.amax(0) for each in WIDTHS}
+    return Forecast(width, time, runs.data, runs.grid, *now, gaps)
+
+
+def draw_forecast(run: Forecast) -> Figure:
+    """Return the picture of one network at one time, beside the gaps at all widths."""
     figure = Figure(figsize=(9, 4.4), layout="none")
     left, right = figure.add_axes((0.08, 0.14, 0.5, 0.74)), figure.add_axes((0.69, 0.14, 0.3, 0.74))
-    trained, forecast = runs.trained[row, 0], runs.forecast[row, 0]
-    plot_match(runs.grid, trained, forecast, labels=("trained", "forecast"), ax=left)
-    plot_points(runs.data.x, runs.data.y, label="data", ax=left)
-    left.set_title(f"width {width}, t = {time:g}: gap {100 * runs.gap[row, 0]:.1f} %")
-    left.set(xlabel="input x", ylabel="prediction", ylim=(-7, 5))
+    plot_match(run.grid, run.trained, run.forecast, labels=("trained", "forecast"), ax=left)
+    plot_points(run.data.x, run.data.y, label="data", ax=left)
+    left.set_title(f"width {run.width}, t = {run.time:g}: gap {percent(run.gap)}")
+    left.set(xlabel="input x", ylabel="prediction", ylim=(-3.2, 2.8))
+    # Few ticks, and logarithms on a plain axis: matplotlib takes longest over its ticks.
+    left.set(xticks=[-1, 0, 1], yticks=[-2, 0, 2])
     left.legend(loc="lower right", ncols=3)
-    for each in WIDTHS:
-        gaps = 100 * train_and_forecast(each).gap.amax(0)
-        right.loglog(
-            [each] * len(gaps), gaps, "o", color=COLORS["blue"] if each == width else "0.7"
-        )
+    across = torch.tensor([width for width in run.gaps for _ in SEEDS]).log2()
+    up, here = torch.cat([*run.gaps.values()]).log10(), across == math.log2(run.width)
+    right.plot(across, up, "o", color="0.7")
+    right.plot(across[here], up[here], "o", color=COLORS["blue"])
     ring = {"ms": 13, "mfc": "none", "mec": COLORS["red"], "mew": 2}
-    right.loglog(width, 100 * runs.gap[:, 0].max(), "o", **ring)
-    right.set(xlabel="width", ylabel="largest gap at any time, %", ylim=(0.5, 100))
+    right.plot(math.log2(run.width), run.gaps[run.width][0].log10(), "o", **ring)
+    right.set(xlabel="width n", ylabel="largest gap at any time", ylim=(-2.3, 0))
+    right.set_xticks([3, 5, 7, 9], ["8", "32", "128", "512"])
+    right.set_yticks([-2, -1, 0], ["1 %", "10 %", "100 %"])
     right.set_title("five networks each")
     return figure
+
+
+def say_forecast(run: Forecast) -> str:
+    """Return what `draw_forecast` shows."""
+    return (
+        f"Width {run.width}, t = {run.time:g}: the trained network misses its forecast by "
+        f"{percent(run.gap)} of its way. Of the five networks of this width, the best stays within "
+        f"{percent(run.gaps[run.width].min())} at all times, the worst within "
+        f"{percent(run.gaps[run.width].max())}."
+    )
 
 
 def forecast_and_training() -> Explorer:
     """Return the explorer: width and time against the gap between forecast and training."""
     times = [LEARNING_RATE * step for step in STEPS[1:]]
+    width = "The number of hidden units. From which width on do all five blue dots lie below 10 %?"
+    time = "Learning rate times steps. When does the band leave the dashed line?"
     return Explorer(
         "width and time against the gap between forecast and training",
         draw_forecast,
-        {"width": WIDTHS, "time": times},
+        {"width": Control(WIDTHS, "width n", width), "time": Control(times, "time t = ηk", time)},
+        numbers=forecast_at,
+        say=say_forecast,
         start={"width": 8, "time": times[2]},
+        play="time",
     )

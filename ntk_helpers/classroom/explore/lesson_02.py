@@ -1,20 +1,43 @@
-"""Explore how one step on one example moves the predictions for all others."""
+"""Explore how one step on one example moves the predictions of a curve everywhere."""
 
 import copy
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ntk_helpers.classroom.data import Digits, digits
+from ntk_helpers.classroom.explore._control import Control, as_text, percent
 from ntk_helpers.classroom.explore._explorer import Explorer
-from ntk_helpers.classroom.plots import COLORS, plot_match, to_numpy
+from ntk_helpers.classroom.plots import plot_match
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
 
 PLACE = {"device": "cpu", "dtype": torch.float64}
 GRID = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]
+
+
+class Push(NamedTuple):
+    """One push, and what it moved.
+
+    Attributes:
+        point: Where the network was pushed.
+        learning_rate: η.
+        activation: φ.
+        x: (101, 1) inputs to look at.
+        actual: (101,) change of the predictions.
+        predicted: (101,) η K(x′, x), computed before the push.
+        error: Their largest distance, as a share of the largest predicted change.
+    """
+
+    point: float
+    learning_rate: float
+    activation: str
+    x: Tensor
+    actual: Tensor
+    predicted: Tensor
+    error: float
 
 
 @cache
@@ -42,78 +65,55 @@ def push(activation: str, point: float, learning_rate: float) -> tuple[Tensor, T
     return actual, learning_rate * kernel
 
 
-def draw_push_on_curve(point: float, learning_rate: float, activation: str) -> Figure:
-    """Return the picture of one push: where the curve moves and what the kernel said."""
+def pushed(point: float, learning_rate: float, activation: str) -> Push:
+    """Return a push at one point and what it moved."""
     actual, predicted = push(activation, point, learning_rate)
-    figure = Figure(figsize=(7.6, 4.2), layout="none")
-    ax = figure.add_axes((0.12, 0.14, 0.86, 0.74))
-    plot_match(GRID, actual, predicted, labels=("actual change", "η K(x′, x)"), ax=ax)
-    ax.axvline(point, color="black", linewidth=1.2, linestyle=":")
-    at_point = (actual - predicted).abs().max() / predicted.abs().max()
-    ax.set_title(f"pushed up at x = {point:g}, {activation}: error {100 * at_point:.1f} %")
-    ax.set(
-        xlabel="input x′", ylabel="change of f(x′)", ylim=(min(0, 1.1 * actual.min().item()), None)
+    error = (actual - predicted).abs().max() / predicted.abs().max()
+    return Push(point, learning_rate, activation, GRID, actual, predicted, error.item())
+
+
+def draw_push(run: Push) -> Figure:
+    """Return the picture of one push: where the curve moves and what the kernel said."""
+    figure = Figure(figsize=(8.6, 4.2), layout="none")
+    ax = figure.add_axes((0.11, 0.14, 0.87, 0.74))
+    plot_match(run.x, run.actual, run.predicted, labels=("actual change", "η K(x′, x)"), ax=ax)
+    ax.axvline(run.point, color="black", linewidth=1.2, linestyle=":")
+    ax.set_title(
+        f"pushed up at x = {as_text(run.point)}, {run.activation}: error {percent(run.error)}"
     )
-    ax.legend(loc="upper left")
+    ax.set(xlabel="input x′", ylabel="change of f(x′)")
+    low, high = run.actual.min().item(), run.actual.max().item()
+    ax.set_ylim(min(0, 1.1 * low), high + 0.2 * (high - min(0, low)))
+    ax.legend(loc="upper left", ncols=2)
     return figure
+
+
+def say_push(run: Push) -> str:
+    """Return what `draw_push` shows."""
+    ends = run.x[[run.actual.argmax(), run.actual.argmin()], 0].tolist()
+    most, least = (as_text(x) for x in ends)
+    last = f"goes down at {least}" if run.actual.min() < 0 else f"rises least at {least}"
+    return (
+        f"Pushed up at x = {as_text(run.point)} with η = {run.learning_rate:g}, through "
+        f"{run.activation}: the curve rises most at {most} and {last}; the kernel's forecast is "
+        f"wrong by {percent(run.error)}."
+    )
 
 
 def push_on_curve() -> Explorer:
     """Return the explorer: where to push, how hard, and through which activation."""
+    point = "The input of the one example, the dotted line. Which other inputs move along?"
+    rate = "How hard the push is. When does the dashed forecast leave the band?"
+    activation = "What the hidden units compute. Which one moves far points the opposite way?"
     return Explorer(
         "push the network at one point and see every other prediction move",
-        draw_push_on_curve,
+        draw_push,
         {
-            "point": [round(-1 + 0.2 * i, 1) for i in range(11)],
-            "learning_rate": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3],
-            "activation": ["erf", "relu", "tanh", "sin"],
+            "point": Control([round(-1 + 0.2 * i, 1) for i in range(11)], "pushed point x", point),
+            "learning_rate": Control([0.001, 0.003, 0.01, 0.03, 0.1, 0.3], "learning rate η", rate),
+            "activation": Control(["erf", "relu", "tanh", "sin"], "activation φ", activation),
         },
+        numbers=pushed,
+        say=say_push,
         start={"point": 0.4, "learning_rate": 0.01, "activation": "erf"},
-    )
-
-
-@cache
-def digit_kernel(depth: int) -> tuple[Digits, Tensor]:
-    """Return 100 real digits and the kernel of a network of this depth on them, (100, 100)."""
-    data = digits(10, **PLACE)
-    network = MLP(64, 256, depth=depth, activation="relu", sigma_w=2**0.5, seed=0, **PLACE)
-    return data, empirical_ntk(network, data.x, outputs="trace")
-
-
-def draw_push_on_digit(digit: int, example: int, depth: int) -> Figure:
-    """Return the picture of one push on a digit: how far the others follow, by class."""
-    data, kernel = digit_kernel(depth)
-    row = 10 * digit + example
-    share = kernel[row] / kernel[row, row]
-    figure = Figure(figsize=(9.6, 4.0), layout="none")
-    left = figure.add_axes((0.02, 0.2, 0.2, 0.6))
-    right = figure.add_axes((0.31, 0.15, 0.67, 0.73))
-    left.imshow(to_numpy(data.image[row]), cmap="gray_r")
-    left.set(xticks=[], yticks=[], title="pushed up")
-    others = torch.arange(100) != row
-    right.plot(
-        to_numpy(data.label[others]),
-        to_numpy(share[others]),
-        "o",
-        color=COLORS["sky"],
-        alpha=0.8,
-        markersize=6,
-    )
-    means = [share[others & (data.label == c)].mean().item() for c in range(10)]
-    right.plot(range(10), means, "_", color=COLORS["red"], markersize=26, markeredgewidth=4)
-    right.set(
-        xlabel="class of the other digit (bar: mean)", xticks=range(10), ylabel="share of the push"
-    )
-    right.set_title("how far every other digit moves along")
-    right.set_ylim(0, 1.05)
-    return figure
-
-
-def push_on_digit() -> Explorer:
-    """Return the explorer: which handwritten digit is pushed, through a network of which depth."""
-    return Explorer(
-        "push one handwritten digit and see which others move along",
-        draw_push_on_digit,
-        {"digit": list(range(10)), "example": list(range(10)), "depth": [1, 2, 3]},
-        start={"digit": 3, "example": 0, "depth": 1},
     )

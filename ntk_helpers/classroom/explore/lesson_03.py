@@ -1,4 +1,4 @@
-"""Explore how a network's design shapes its kernel, and whom the kernel takes for similar."""
+"""Explore how a network's design shapes its kernel on the circle."""
 
 from functools import cache
 from typing import NamedTuple
@@ -7,9 +7,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ntk_helpers.classroom.data import Digits, digits, unit_circle
+from ntk_helpers.classroom.data import unit_circle
+from ntk_helpers.classroom.explore._control import Control, as_text, percent
 from ntk_helpers.classroom.explore._explorer import Explorer
-from ntk_helpers.classroom.plots import COLORS, plot_digits, plot_match, to_numpy
+from ntk_helpers.classroom.plots import COLORS, plot_match, to_numpy
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.kernels.infinite import infinite_kernels
 from ntk_helpers.networks import MLP
@@ -24,12 +25,20 @@ class CircleKernel(NamedTuple):
     """The kernel of a network on the unit circle.
 
     Attributes:
+        activation: φ.
+        depth: Hidden layers.
+        sigma_w: σ_w.
+        sigma_b: σ_b.
         angle: (65,) from −π to π, measured from x₀.
         measured: (65,) K(x₀, x) / K(x₀, x₀) of one network of width 512.
         limit: (65,) the same of the infinitely wide network.
         eigenvalues: (9,) of the limit kernel by frequency, the largest scaled to 1.
     """
 
+    activation: str
+    depth: int
+    sigma_w: float
+    sigma_b: float
     angle: Tensor
     measured: Tensor
     limit: Tensor
@@ -49,6 +58,7 @@ def circle_kernel(activation: str, depth: int, sigma_w: float, sigma_b: float) -
     half, around = POINTS // 2, torch.arange(-POINTS // 2, POINTS // 2 + 1)
     angle = torch.pi * around.to(torch.float64) / half
     return CircleKernel(
+        *design.values(),
         angle,
         (measured / measured[0])[around % POINTS],
         (limit / limit[0])[around % POINTS],
@@ -56,19 +66,24 @@ def circle_kernel(activation: str, depth: int, sigma_w: float, sigma_b: float) -
     )
 
 
-def draw_circle_kernel(activation: str, depth: int, sigma_w: float, sigma_b: float) -> Figure:
+def _root(sigma: float) -> str:
+    """Return σ_w as the lesson writes it."""
+    return "√2" if sigma == 2**0.5 else f"{sigma:g}"
+
+
+def draw_circle_kernel(kernel: CircleKernel) -> Figure:
     """Return the picture of the kernel of one design: by angle, and by frequency."""
-    kernel = circle_kernel(activation, depth, sigma_w, sigma_b)
     figure = Figure(figsize=(9.6, 4.0), layout="none")
     left = figure.add_axes((0.1, 0.15, 0.43, 0.73))
     right = figure.add_axes((0.63, 0.15, 0.36, 0.73))
     labels = ("one network", "limit")
     plot_match(kernel.angle, kernel.measured, kernel.limit, labels=labels, ax=left)
-    left.set(xlabel="angle between x₀ and x", ylabel="K(x₀, x) / K(x₀, x₀)", ylim=(-1.1, 1.25))
+    left.set(xlabel="angle between x₀ and x", ylabel="K(x₀, x) / K(x₀, x₀)", ylim=(-1.1, 1.45))
     pi = torch.pi
     left.set_xticks([-pi, -pi / 2, 0, pi / 2, pi], ["−π", "−π/2", "0", "π/2", "π"])
-    left.set_title(f"{activation}, {depth} hidden, σ_w = {sigma_w:.3g}, σ_b = {sigma_b:.3g}")
-    left.legend(loc="upper left")
+    sigmas = f"σ_w = {_root(kernel.sigma_w)}, σ_b = {kernel.sigma_b:g}"
+    left.set_title(f"{kernel.activation}, {kernel.depth} hidden, {sigmas}")
+    left.legend(loc="upper left", ncols=2)
     # Logarithms on a plain axis draw in half the time of a logarithmic axis.
     heights = (kernel.eigenvalues.clamp(min=FLOOR) / FLOOR).log10()
     right.bar(list(FREQUENCIES), to_numpy(heights), color=COLORS["blue"])
@@ -78,60 +93,36 @@ def draw_circle_kernel(activation: str, depth: int, sigma_w: float, sigma_b: flo
     return figure
 
 
+def say_circle_kernel(kernel: CircleKernel) -> str:
+    """Return what `draw_circle_kernel` shows."""
+    right, opposite = (as_text(round(k, 2)) for k in kernel.limit[[3 * POINTS // 4, -1]].tolist())
+    fastest = kernel.eigenvalues.argmax().item()
+    return (
+        f"{kernel.activation}, hidden layers {kernel.depth}, σ_w = {_root(kernel.sigma_w)}, "
+        f"σ_b = {kernel.sigma_b:g}: the kernel falls to {right} of its height at a right angle and "
+        f"{opposite} at the opposite point. Frequency {fastest} is learned fastest; "
+        f"frequency 8 has {percent(kernel.eigenvalues[8].clamp(min=0))} of its eigenvalue."
+    )
+
+
 def kernel_on_circle() -> Explorer:
     """Return the explorer: activation, depth and initial variances against the kernel."""
+    activation = "What the hidden units compute. Which one allows negative values?"
+    depth = "The number of hidden layers. Does the curve become flatter, or more pointed?"
+    sigma_w = "Size of the random weights. Large ones make a spike: each point learns for itself."
+    sigma_b = "Size of the random biases. Large ones make a plateau: all points move together."
     return Explorer(
         "activation, depth, σ_w and σ_b against the kernel on the circle",
         draw_circle_kernel,
         {
-            "activation": ["linear", "relu", "gelu", "erf", "sin"],
-            "depth": [1, 2, 3, 4, 6, 8],
-            "sigma_w": [0.5, 1.0, 2**0.5, 2.0, 2.5, 3.0],
-            "sigma_b": [0.0, 0.1, 0.5, 1.0, 2.0],
+            "activation": Control(
+                ["linear", "relu", "gelu", "erf", "sin"], "activation φ", activation
+            ),
+            "depth": Control([1, 2, 3, 4, 6, 8], "hidden layers", depth),
+            "sigma_w": Control([0.5, 1.0, 2**0.5, 2.0, 2.5, 3.0], "σ_w", sigma_w, _root),
+            "sigma_b": Control([0.0, 0.1, 0.5, 1.0, 2.0], "σ_b", sigma_b),
         },
+        numbers=circle_kernel,
+        say=say_circle_kernel,
         start={"activation": "relu", "depth": 2, "sigma_w": 2**0.5, "sigma_b": 0.1},
-    )
-
-
-@cache
-def digit_rankings(depth: int) -> tuple[Digits, dict[str, Tensor]]:
-    """Return 200 digits of untouched grey values, and three scores of similarity, (200, 200) each.
-
-    A score is −∞ for a digit with itself.
-    """
-    data = digits(20, **PLACE)
-    pixels = data.image.flatten(1)
-    network = MLP(64, 512, depth=depth, activation="relu", sigma_w=2**0.5, seed=0, **PLACE)
-    kernel = empirical_ntk(network, pixels, outputs="trace")
-
-    def cosine(matrix):
-        return matrix / matrix.diagonal().outer(matrix.diagonal()).sqrt()
-
-    scores = {"kernel": kernel, "cosine": cosine(kernel), "pixel cosine": cosine(pixels @ pixels.T)}
-    return data, {name: score.fill_diagonal_(-torch.inf) for name, score in scores.items()}
-
-
-def draw_similar_digits(digit: int, example: int, depth: int) -> Figure:
-    """Return the picture of a digit and of those that three scores call most similar to it."""
-    data, scores = digit_rankings(depth)
-    row = 20 * digit + example
-    figure = Figure(figsize=(9.6, 5.2), layout="none")
-    for place, (name, score) in enumerate(scores.items()):
-        ax = figure.add_axes((0.13, 0.68 - 0.33 * place, 0.86, 0.3))
-        nearest = score[row].topk(7).indices.tolist()
-        right = sum(data.label[i].item() == digit for i in nearest)
-        titles = ["asked", *(f"a {data.label[i]}" for i in nearest)]
-        plot_digits(data.image[[row, *nearest]], titles, ax=ax)
-        text = f"{name}\n{right} of 7"
-        ax.text(-1.5, 4, text, ha="right", va="center", fontsize=13, color=COLORS["blue"])
-    return figure
-
-
-def similar_digits() -> Explorer:
-    """Return the explorer: which digits a random network's kernel calls similar to a given one."""
-    return Explorer(
-        "a digit and those most similar to it, by kernel, cosine and pixels",
-        draw_similar_digits,
-        {"digit": list(range(10)), "example": list(range(10)), "depth": [1, 2, 3]},
-        start={"digit": 5, "example": 3, "depth": 1},
     )

@@ -1,21 +1,20 @@
-"""Explore how wide a network must be for a constant kernel, and what the output scale does."""
+"""Explore how wide a network must be for a constant kernel."""
 
 from functools import cache
 from typing import NamedTuple
 
 import torch
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ntk_helpers.classroom.data import unit_circle
+from ntk_helpers.classroom.explore._control import Control, as_text, percent
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, plot_points, to_numpy
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.kernels.infinite import infinite_kernels
 from ntk_helpers.networks import MLP
 from ntk_helpers.theory.dynamics import KernelDynamics
-from ntk_helpers.theory.lazy import kernel_drift
 from ntk_helpers.training.ensemble import train_ensemble
 
 PLACE = {"device": "cpu", "dtype": torch.float64}
@@ -29,11 +28,6 @@ WIDTHS = [8, 32, 128, 512, 1024]
 TIMES = [0, 1, 3, 10, 30, 100, 300]
 RATE = 0.5
 SEEDS = [0, 1, 2, 3, 4]
-
-ALPHAS = [2.0**p for p in range(-6, 7, 2)]
-SMALL_WIDTHS = [16, 64, 256]
-SCALED_TIMES = [0, 1, 3, 10, 30, 100]
-SCALED_RATE = 0.25
 
 
 class Run(NamedTuple):
@@ -78,137 +72,103 @@ def limit_kernel() -> Tensor:
     return infinite_kernels(GRID.x, ORIGIN, **SETTING).ntk[:, 0]
 
 
-def _wrapped(angle: Tensor) -> Tensor:
+def wrapped(angle: Tensor) -> Tensor:
     """Return angles in [0, 2π) as angles in [−π, π)."""
     return torch.where(angle >= torch.pi, angle - 2 * torch.pi, angle)
 
 
-def draw_width_time_seed(width: int, time: int, seed: int) -> Figure:
-    """Return the picture of one network at one time: its kernel and its outputs, with theory."""
+class Moment(NamedTuple):
+    """One network at one time, beside the theory.
+
+    Attributes:
+        width: Hidden units.
+        time: ηk.
+        seed: Of the first weights.
+        angle: (G,) γ, from −π to π.
+        first_kernel: (G,) K(x_0, x(γ)) at t = 0.
+        kernel: (G,) the same at this time.
+        limit: (G,) Θ(x_0, x(γ)).
+        outputs: (G,) what the trained network says.
+        forecast: (G,) what the kernel at the start says.
+        data: (angles (16,), targets (16,)).
+        gap: The largest distance of outputs and forecast.
+        change: The kernel's, as a share of the largest value at the start.
+    """
+
+    width: int
+    time: int
+    seed: int
+    angle: Tensor
+    first_kernel: Tensor
+    kernel: Tensor
+    limit: Tensor
+    outputs: Tensor
+    forecast: Tensor
+    data: tuple[Tensor, Tensor]
+    gap: float
+    change: float
+
+
+def moment(width: int, time: int, seed: int) -> Moment:
+    """Return one network at one time."""
     run, at = train_width(width), TIMES.index(time)
+    first, kernel = run.kernel[[0, at], seed]
+    outputs, forecast = run.outputs[at, seed], run.forecast[at, seed]
+    gap = (outputs - forecast).abs().max().item()
+    change = (kernel - first).abs().max() / first.abs().max()
+    theory = GRID.angle, first, kernel, limit_kernel()
+    data = wrapped(DATA.angle), Y
+    return Moment(width, time, seed, *theory, outputs, forecast, data, gap, change.item())
+
+
+def draw_moment(now: Moment) -> Figure:
+    """Return the picture of one network at one time: its kernel and its outputs, with theory."""
     figure = Figure(figsize=(9.6, 4.2), layout="none")
     left = figure.add_axes((0.105, 0.15, 0.38, 0.72))
     right = figure.add_axes((0.595, 0.15, 0.39, 0.72))
-    angle = to_numpy(GRID.angle)
+    angle = to_numpy(now.angle)
     wide = {"color": COLORS["sky"], "linewidth": 6, "linestyle": "-"}
     theory = {"color": COLORS["red"], "linestyle": "--"}
-    left.plot(angle, run.kernel[0, seed], color="0.6", linestyle="-", label="at t = 0")
-    left.plot(angle, run.kernel[at, seed], **wide, label="at this time")
-    left.plot(angle, limit_kernel(), **theory, label="limit Θ")
+    left.plot(angle, now.first_kernel, color="0.6", linestyle="-", label="at t = 0")
+    left.plot(angle, now.kernel, **wide, label="at this time")
+    left.plot(angle, now.limit, **theory, label="limit Θ")
     left.set(xlabel="angle γ", ylabel="kernel K(x₀, x(γ))", ylim=(-5, 7.5))
-    left.set_title(f"kernel, width {width}")
+    left.set_title(f"kernel, width {as_text(now.width)}")
     left.legend(loc="upper left", fontsize=12)
-    right.plot(angle, run.outputs[at, seed], **wide, label="trained network")
-    right.plot(angle, run.forecast[at, seed], **theory, label="constant kernel")
-    plot_points(_wrapped(DATA.angle), Y, label="data", ax=right)
-    gap = (run.outputs[at, seed] - run.forecast[at, seed]).abs().max()
-    right.set(xlabel="angle γ", ylabel="output f", ylim=(-3.6, 3.6))
-    right.set_title(f"t = ηk = {time}, largest gap {gap:.2f}")
+    right.plot(angle, now.outputs, **wide, label="trained network")
+    right.plot(angle, now.forecast, **theory, label="constant kernel")
+    plot_points(*now.data, label="data", ax=right)
+    right.set(xlabel="angle γ", ylabel="output f", ylim=(-2.4, 2.8))
+    right.set_title(f"t = ηk = {now.time}, largest gap {now.gap:.2f}")
     right.legend(loc="upper left", fontsize=12)
     return figure
 
 
+def say_moment(now: Moment) -> str:
+    """Return what `draw_moment` shows."""
+    return (
+        f"Width {as_text(now.width)}, t = {now.time}, seed {now.seed}: the kernel has moved by up "
+        f"to {percent(now.change)} of its height; the trained network and the forecast of a "
+        f"constant kernel are up to {now.gap:.2f} apart."
+    )
+
+
 def width_time_seed() -> Explorer:
     """Return the explorer: kernel and outputs by width, time and seed, with theory overlaid."""
+    width = "The number of hidden units. How wide until the blue bands lie on the dashed theory?"
+    time = "Learning rate times steps. When does the kernel leave its start, the grey line?"
+    seed = "The draw of the first weights. Does it matter less for a wide network?"
     return Explorer(
         "kernel and outputs of a network by width, time and seed, beside the theory",
-        draw_width_time_seed,
-        {"width": WIDTHS, "time": TIMES, "seed": SEEDS},
+        draw_moment,
+        {
+            "width": Control(WIDTHS, "width n", width),
+            "time": Control(TIMES, "time t = ηk", time),
+            "seed": Control(SEEDS, "seed", seed),
+        },
+        numbers=moment,
+        say=say_moment,
         start={"width": 8, "time": 100, "seed": 1},
-    )
-
-
-class ScaledRuns(NamedTuple):
-    """One network trained as α (f − f_0), for each α, at the recorded times.
-
-    Attributes:
-        units: (T, A, n, 2) weights of the hidden units.
-        outputs: (T, A, G) α (f − f_0) on the grid.
-        drift: (T, A) relative change of the kernel on the 16 points.
-    """
-
-    units: Tensor
-    outputs: Tensor
-    drift: Tensor
-
-
-def _outputs(theta: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Return the outputs (A, n) of A networks with one hidden layer, at once."""
-    first, last = SETTING["sigma_w"] / x.shape[1] ** 0.5, SETTING["sigma_w"]
-    z = first * x @ theta["layers.0.weight"].mT + SETTING["sigma_b"] * theta["layers.0.bias"]
-    h = last / z.shape[2] ** 0.5 * torch.erf(z) @ theta["layers.1.weight"].mT
-    return (h + SETTING["sigma_b"] * theta["layers.1.bias"])[..., 0]
-
-
-@cache
-def train_scaled(width: int) -> ScaledRuns:
-    """Return the runs of one width: each α has the rate 0.25 / α², so that t = 0.25 k for all."""
-    net = MLP(2, width, seed=0, **SETTING, **PLACE)
-    theta = {
-        name: torch.stack([p.detach()[None] if p.ndim == 1 else p.detach()] * len(ALPHAS))
-        for name, p in net.named_parameters()
-    }
-    alpha = torch.tensor(ALPHAS, **PLACE)[:, None]
-    start = {"data": _outputs(theta, DATA.x), "grid": _outputs(theta, GRID.x)}
-    first_kernel = empirical_ntk(net, DATA.x, outputs="trace")
-
-    def observe() -> tuple[Tensor, Tensor, Tensor]:
-        drift = []
-        for a in range(len(ALPHAS)):
-            parts = {name: value[a].reshape(p.shape) for (name, p), value in pairs()}
-            net.load_state_dict(parts)
-            drift.append(kernel_drift(empirical_ntk(net, DATA.x, outputs="trace"), first_kernel))
-        outputs = alpha * (_outputs(theta, GRID.x) - start["grid"])
-        return theta["layers.0.weight"].clone(), outputs, torch.tensor(drift)
-
-    def pairs():
-        return zip(net.named_parameters(), theta.values(), strict=True)
-
-    rows = []
-    for k in range(round(SCALED_TIMES[-1] / SCALED_RATE) + 1):
-        if k * SCALED_RATE in SCALED_TIMES:
-            rows.append(observe())
-        moving = {name: value.requires_grad_() for name, value in theta.items()}
-        residual = alpha * (_outputs(moving, DATA.x) - start["data"]) - Y
-        loss = 0.5 * residual.square().mean(1).sum()
-        slopes = torch.autograd.grad(loss, list(moving.values()))
-        rate = (SCALED_RATE / alpha**2)[:, :, None]
-        theta = {
-            name: value.detach() - rate * slope
-            for (name, value), slope in zip(moving.items(), slopes, strict=True)
-        }
-    return ScaledRuns(*(torch.stack(column) for column in zip(*rows, strict=True)))
-
-
-def draw_lazy_to_rich(alpha: float, time: int, width: int) -> Figure:
-    """Return the picture of one scaled network: what it says, and how its units moved."""
-    run = train_scaled(width)
-    a, at = ALPHAS.index(alpha), SCALED_TIMES.index(time)
-    figure = Figure(figsize=(9.6, 4.4), layout="none")
-    left = figure.add_axes((0.095, 0.14, 0.44, 0.74))
-    right = figure.add_axes((0.63, 0.14, 0.35, 0.74))
-    left.plot(
-        to_numpy(GRID.angle), run.outputs[at, a], color=COLORS["sky"], linewidth=6, linestyle="-"
-    )
-    plot_points(_wrapped(DATA.angle), Y, label="data", ax=left)
-    left.set(xlabel="angle γ", ylabel="output α (f − f₀)", ylim=(-1.8, 1.8))
-    left.set_title(f"α = {alpha:.3g}, t = {time}: kernel changed by {100 * run.drift[at, a]:.3g} %")
-    before, now = run.units[0, a], run.units[at, a]
-    ends = torch.stack([before, now], 1)
-    right.add_collection(LineCollection(to_numpy(ends), colors="0.7", linewidths=1))
-    right.plot(*to_numpy(before).T, "o", mfc="none", mec="0.5", markersize=5, label="at t = 0")
-    right.plot(*to_numpy(now).T, "o", color=COLORS["red"], markersize=5, label="at this time")
-    right.set(xlabel="weight of x₁", ylabel="weight of x₂", xlim=(-7.2, 7.2), ylim=(-7.2, 7.2))
-    right.set_title(f"the {width} hidden units")
-    right.legend(loc="upper right", fontsize=12)
-    return figure
-
-
-def lazy_to_rich() -> Explorer:
-    """Return the explorer: the output scale α from lazy to rich, by time and width."""
-    return Explorer(
-        "what a network says and how its hidden units move, by output scale, time and width",
-        draw_lazy_to_rich,
-        {"alpha": ALPHAS, "time": SCALED_TIMES, "width": SMALL_WIDTHS},
-        start={"alpha": 2.0**-4, "time": 100, "width": 64},
+        slow=("width",),
+        play="time",
     )

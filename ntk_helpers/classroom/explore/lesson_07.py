@@ -1,4 +1,4 @@
-"""Explore where a constant kernel fails: the scale of the output, the size of the step."""
+"""Explore where a constant kernel fails: small scales of the output, which learn a feature."""
 
 import math
 from functools import cache
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ntk_helpers import _dice
+from ntk_helpers.classroom.explore._control import Control, percent
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, to_numpy
 from ntk_helpers.kernels.empirical import empirical_ntk
@@ -21,7 +22,7 @@ from ntk_helpers.training.ensemble import train_ensemble
 PLACE = {"device": "cpu", "dtype": torch.float32}
 INPUTS, POINTS, TEST_POINTS, STEPS = 20, 200, 400, 400
 WIDTHS = [16, 32, 64, 128]
-ALPHAS = [8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125]
+ALPHAS = {0.125: "⅛", 0.25: "¼", 0.5: "½", 1.0: "1", 2.0: "2", 4.0: "4", 8.0: "8"}
 
 
 class FeatureRun(NamedTuple):
@@ -92,90 +93,86 @@ def train_features(width: int, alpha: float) -> FeatureRun:
     return FeatureRun(x_test[:, 0], y_test, trained, float(error), float(best / nothing), drift)
 
 
-def _against_alpha(ax: Axes, values: list[float], here: int, ticks: list[float]) -> None:
-    """Draw positive values over α on log scales, the one at index `here` marked.
+class Features(NamedTuple):
+    """One run, among those of its width.
+
+    Attributes:
+        width: Hidden units n.
+        alpha: α.
+        run: The run.
+        errors: (7,) test errors of all α, ascending.
+        drifts: (7,) drifts of all α, ascending.
+    """
+
+    width: int
+    alpha: float
+    run: FeatureRun
+    errors: list[float]
+    drifts: list[float]
+
+
+def features_at(width: int, alpha: float) -> Features:
+    """Return the run of one width and one α, among those of its width."""
+    runs = [train_features(width, each) for each in ALPHAS]
+    errors, drifts = [run.error for run in runs], [run.drift for run in runs]
+    return Features(width, alpha, train_features(width, alpha), errors, drifts)
+
+
+def _against_alpha(ax: Axes, values: list[float], alpha: float, ticks: list[float]) -> None:
+    """Draw positive values over α on log scales, the one at `alpha` marked.
 
     The logarithms are taken here: matplotlib's own log axes cost half of a slider's time.
     """
     across, up = [math.log10(a) for a in ALPHAS], [math.log10(value) for value in values]
+    here = list(ALPHAS).index(alpha)
     ax.plot(across[here], up[here], "o", color=COLORS["orange"], markersize=15)
     ax.plot(across, up, "o-", color=COLORS["blue"])
-    ax.set_xticks(across, ["8", "4", "2", "1", "½", "¼", "⅛"])
+    ax.set_xticks(across, [*ALPHAS.values()])
     ax.set_yticks([math.log10(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
     ax.set_xlabel("α (lazy to the right)")
 
 
-def draw_features(width: int, alpha: float) -> Figure:
+def draw_features(now: Features) -> Figure:
     """Return the picture of one run among those of its width: predictions, test error, drift."""
-    runs = [train_features(width, a) for a in ALPHAS]
-    here = ALPHAS.index(alpha)
-    run = runs[here]
+    run = now.run
     figure = Figure(figsize=(10.4, 3.8), layout="none")
     cloud, error, drift = (figure.add_axes((x, 0.17, 0.25, 0.68)) for x in (0.07, 0.405, 0.735))
     cloud.plot(to_numpy(run.x_test), to_numpy(run.trained), ".", color=COLORS["sky"])
     order = run.x_test.argsort()
     cloud.plot(to_numpy(run.x_test[order]), to_numpy(run.y_test[order]), "--", color=COLORS["red"])
     cloud.set(xlabel="x₁, the input that counts", ylabel="prediction", xlim=(-3, 3), ylim=(-2.5, 4))
-    cloud.set_title(f"width {width}, α = {alpha:g}")
-    _against_alpha(error, [r.error for r in runs], here, [0.01, 0.03, 0.1, 0.3, 1])
+    cloud.set_title(f"width {now.width}, α = {ALPHAS[now.alpha]}")
+    _against_alpha(error, now.errors, now.alpha, [0.01, 0.03, 0.1, 0.3, 1])
     error.axhline(math.log10(run.kernel_error), color=COLORS["black"], linestyle=":")
     error.text(-0.9, math.log10(run.kernel_error), "its kernel, at best", va="bottom", fontsize=11)
     error.set(ylim=(-2.3, 0.25), title=f"test error {run.error:.2f}")
-    _against_alpha(drift, [r.drift for r in runs], here, [0.001, 0.01, 0.1, 1, 10])
-    drift.set(ylim=(-3.2, 1.2), title=f"kernel moved by {run.drift:.1%}")
+    _against_alpha(drift, now.drifts, now.alpha, [0.001, 0.01, 0.1, 1, 10])
+    drift.set(ylim=(-3.2, 1.2), title=f"kernel moved by {percent(run.drift)}")
     return figure
+
+
+def say_features(now: Features) -> str:
+    """Return what `draw_features` shows."""
+    return (
+        f"Width {now.width}, α = {ALPHAS[now.alpha]}: the test error is {now.run.error:.2f}, where "
+        f"1 knows nothing and its own kernel gets to {now.run.kernel_error:.2f} at best; the "
+        f"kernel has moved by {percent(now.run.drift)} of itself."
+    )
 
 
 def features_by_scale() -> Explorer:
     """Return the explorer: width and output scale α against test error and drift of the kernel."""
+    width = "The number of hidden units. How does the α where the cloud becomes a V depend on it?"
+    alpha = "The factor before the output. Towards ⅛ the kernel moves, and the cloud becomes a V."
     return Explorer(
         "width and output scale against test error and drift of the kernel",
         draw_features,
-        {"width": WIDTHS, "alpha": ALPHAS},
+        {
+            "width": Control(WIDTHS, "width n", width),
+            "alpha": Control(ALPHAS, "scale α", alpha, ALPHAS.get),
+        },
+        numbers=features_at,
+        say=say_features,
         start={"width": 64, "alpha": 0.125},
-    )
-
-
-RATES = [0.5, 1.0, 1.5, 1.9, 2.1, 2.5, 3.0, 3.5, 3.9, 3.99]
-
-
-@cache
-def catapult(rate: float, width: int, steps: int = 120) -> tuple[Tensor, Tensor]:
-    """Return |f| and ηλ, (steps + 1,) each, of f = u·v/√n on the target 0; ηλ starts at `rate`.
-
-    Source: Lewkowycz, Bahri, Dyer, Sohl-Dickstein, Gur-Ari 2020, arXiv:2003.02218, section 2.
-    """
-    f, lam = 1.0, 1.0
-    path = [(f, lam)]
-    for _ in range(steps):
-        push = rate * f**2 / width
-        f, lam = f * (1 - rate * lam + rate * push), lam + push * (rate * lam - 4)
-        path.append((f, lam))
-    size, kernel = torch.tensor(path, dtype=torch.float64).T
-    return size.abs(), rate * kernel
-
-
-def draw_catapult(rate: float, width: int) -> Figure:
-    """Return the picture of one run: the loss, and the curvature ηλ against its limit 2."""
-    size, curvature = catapult(rate, width)
-    figure = Figure(figsize=(9.6, 4.0), layout="none")
-    left, right = (figure.add_axes((x, 0.16, 0.38, 0.72)) for x in (0.1, 0.6))
-    left.plot(to_numpy((size**2 / 2).clamp(min=1e-13).log10()), color=COLORS["blue"])
-    left.set_yticks([-12, -8, -4, 0, 4], ["10⁻¹²", "10⁻⁸", "10⁻⁴", "1", "10⁴"])
-    left.set(xlabel="step k", ylabel="loss", ylim=(-12, 6), title=f"η = {rate:g} / λ₀")
-    right.axhline(2, color=COLORS["black"], linestyle=":")
-    right.text(118, 2.05, "limit", ha="right", va="bottom", fontsize=12)
-    right.plot(to_numpy(curvature), color=COLORS["red"])
-    moved = 1 - curvature[-1].item() / rate
-    right.set(xlabel="step k", ylabel="η λ", ylim=(0, 4.3), title=f"the kernel fell by {moved:.0%}")
-    return figure
-
-
-def large_steps() -> Explorer:
-    """Return the explorer: learning rate and width of the smallest network that catapults."""
-    return Explorer(
-        "learning rate and width of the smallest network that catapults",
-        draw_catapult,
-        {"rate": RATES, "width": [10, 100, 1000, 10000, 100000]},
-        start={"rate": 3.0, "width": 1000},
+        slow=("width",),
     )

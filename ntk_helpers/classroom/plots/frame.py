@@ -5,16 +5,16 @@ is kept between frames is the renderer, which remembers how wide a text is, and 
 text in its place, which a frame shares with the one before.
 """
 
-import io
+import struct
+import zlib
 from functools import cache, lru_cache
 
 import numpy as np
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 
-def quick_png(figure: Figure, *, dpi: int = 100) -> bytes:
+def quick_png(figure: Figure, *, dpi: float = 100) -> bytes:
     """Return `figure` as PNG bytes, compressed for speed.
 
     Args:
@@ -22,14 +22,28 @@ def quick_png(figure: Figure, *, dpi: int = 100) -> bytes:
         dpi: Pixels for each of its inches.
     """
     figure.dpi = dpi
-    renderer = _renderer(*(int(length) for length in figure.bbox.size), dpi)
+    renderer = _renderer(*(round(length) for length in figure.bbox.size), dpi)
     renderer.clear()
     figure.draw(renderer)
-    pixels = np.asarray(renderer.buffer_rgba())
-    buffer = io.BytesIO()
-    # A white page has no use for the transparency: a quarter less to compress.
-    Image.fromarray(pixels).convert("RGB").save(buffer, format="png", compress_level=1)
-    return buffer.getvalue()
+    # A white page has no use for the transparency.
+    return _png(np.asarray(renderer.buffer_rgba())[..., :3])
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """Return pixels (height, width, 3) as PNG.
+
+    Source: W3C, PNG specification, third edition, sections 5 and 11. The usual encoders try five
+    filters on each row: on lines over a white page that takes twice as long as none, for nothing.
+    """
+    height, width, colors = pixels.shape
+    rows = np.zeros((height, 1 + width * colors), dtype=np.uint8)  # 0, no filter, heads each row
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of red, green, blue
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows, level=1)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
 
 
 class _Renderer(RendererAgg):
@@ -49,13 +63,13 @@ class _Renderer(RendererAgg):
 
 
 @cache
-def _renderer(width: int, height: int, dpi: int) -> _Renderer:
+def _renderer(width: int, height: int, dpi: float) -> _Renderer:
     """Return the renderer for figures of this size in pixels."""
     return _Renderer(width, height, dpi)
 
 
 @cache
-def _scratch(width: int, height: int, dpi: int) -> RendererAgg:
+def _scratch(width: int, height: int, dpi: float) -> RendererAgg:
     """Return a renderer for one text at a time."""
     return RendererAgg(width, height, dpi)
 
