@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ntk_helpers.classroom.explore import lesson_03
+from ntk_helpers.classroom.explore import lesson_03, lesson_03_digits
 
 
 def test_the_explored_network_lies_near_the_limit():
@@ -32,7 +32,7 @@ def test_a_linear_network_without_biases_has_one_frequency():
 
 
 def test_bold_digits_mislead_the_kernel_but_not_its_cosine():
-    data, scores = lesson_03.digit_rankings(1)
+    data, scores = lesson_03_digits.digit_rankings(1)
     hits = {name: (data.label[score.argmax(1)] == data.label) for name, score in scores.items()}
     share = {name: hit.double().mean() for name, hit in hits.items()}
     assert share["kernel"] < 0.85 < 0.9 < share["cosine"]

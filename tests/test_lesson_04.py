@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ntk_helpers.classroom.explore import lesson_04
+from ntk_helpers.classroom.explore import lesson_04, lesson_04_scale
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
 from ntk_helpers.theory.lazy import kernel_drift
@@ -27,7 +27,7 @@ def test_the_kernel_of_wide_networks_is_the_limit():
 
 def test_the_points_stand_on_the_curve_of_a_wide_network():
     run = lesson_04.train_width(1024)
-    angle = lesson_04._wrapped(lesson_04.DATA.angle)
+    angle = lesson_04.wrapped(lesson_04.DATA.angle)
     for point, target in zip(angle, lesson_04.Y, strict=True):
         near = (lesson_04.GRID.angle - point).abs().argmin()
         assert (run.outputs[-1, :, near] - target).abs().max() < 0.1
@@ -36,7 +36,7 @@ def test_the_points_stand_on_the_curve_of_a_wide_network():
 def test_forward_in_one_batch_is_the_network():
     net = MLP(2, 16, seed=0, **lesson_04.SETTING, **lesson_04.PLACE)
     theta = {n: p.detach().reshape(1, -1, p.shape[-1]) for n, p in net.named_parameters()}
-    outputs = lesson_04._outputs(theta, lesson_04.GRID.x)
+    outputs = lesson_04_scale._outputs(theta, lesson_04.GRID.x)
     assert torch.allclose(outputs[0], net(lesson_04.GRID.x)[:, 0])
 
 
@@ -50,20 +50,20 @@ def test_scaled_networks_train_as_gradient_descent_would():
         def forward(self, x):
             return self.alpha * (self.net(x) - self.start)
 
-    alpha, rate = 0.25, lesson_04.SCALED_RATE
+    alpha, rate = 0.25, lesson_04_scale.SCALED_RATE
     model = Scaled(alpha)
     before = empirical_ntk(model.net, lesson_04.DATA.x, outputs="trace")
     recipe = {"learning_rate": rate / alpha**2, "steps": round(10 / rate), "progress": False}
     gradient_descent(model, lesson_04.DATA.x, lesson_04.Y, **recipe)
-    run = lesson_04.train_scaled(16)
-    at, a = lesson_04.SCALED_TIMES.index(10), lesson_04.ALPHAS.index(alpha)
+    run = lesson_04_scale.train_scaled(16)
+    at, a = lesson_04_scale.SCALED_TIMES.index(10), lesson_04_scale.ALPHAS.index(alpha)
     assert torch.allclose(run.units[at, a], model.net.layers[0].weight, rtol=1e-6)
     after = empirical_ntk(model.net, lesson_04.DATA.x, outputs="trace")
     assert run.drift[at, a].item() == pytest.approx(kernel_drift(after, before), rel=1e-5)
 
 
-@pytest.mark.parametrize("width", lesson_04.SMALL_WIDTHS)
+@pytest.mark.parametrize("width", lesson_04_scale.SMALL_WIDTHS)
 def test_a_large_scale_is_lazy_and_a_small_one_rich(width):
-    drift = lesson_04.train_scaled(width).drift[-1]
+    drift = lesson_04_scale.train_scaled(width).drift[-1]
     assert (drift.diff() < 0).all()
     assert drift[-1] < 0.01 < 1 < drift[0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ntk_helpers as ntk
-from ntk_helpers.classroom.explore import lesson_05
+from ntk_helpers.classroom.explore import lesson_05, lesson_05_limit
 
 
 @pytest.mark.parametrize("t", [0.1, 10.0, 1e6])
@@ -36,18 +36,31 @@ def test_the_fit_gets_better_with_each_mode():
 
 @pytest.mark.parametrize("factor", [0.5, 0.97, 1.03])
 def test_small_mistakes_follow_the_formula_on_both_sides_of_the_limit(factor):
-    run = lesson_05.cross(factor, 0.01)
+    run = lesson_05_limit.cross(factor, 0.01)
     assert torch.allclose(run.factors[0], torch.tensor(1 - 2 * factor, dtype=torch.float64))
     assert torch.allclose(run.trained[:31], run.theory[:31], rtol=0.1, atol=0.01)
     assert (run.trained[30].abs() > 1).item() == (factor > 1)
 
 
 def test_large_mistakes_escape_where_the_formula_explodes():
-    run = lesson_05.cross(1.1, 1.0)
+    run = lesson_05_limit.cross(1.1, 1.0)
     assert run.theory[-1].abs() > 1e4
     assert run.trained[-1].abs() < 0.1
 
 
-def test_far_beyond_the_limit_nothing_escapes_and_the_picture_stays_finite():
-    run = lesson_05.cross(5.0, 1.0)
-    assert run.trained.abs().max() == run.theory.abs().max() == 1e6
+def test_far_beyond_the_limit_both_leave_the_chart_and_no_line_is_drawn_on():
+    run = lesson_05_limit.cross(5.0, 1.0)
+    steps = [lesson_05_limit.leaves(values) for values in (run.theory, run.trained)]
+    assert steps == [7, 7]
+    assert run.theory[6].abs() < 1e6 < run.theory[7].abs()
+    chart, _ = lesson_05_limit.draw_crossing(run).axes
+    assert [text.get_text().split(": ")[1] for text in chart.texts] == [
+        "off the chart from step 7"
+    ] * 2
+    assert max(line.get_xdata()[-1] for line in chart.lines) == 7
+
+
+def test_what_stays_on_the_chart_has_no_arrow():
+    run = lesson_05_limit.cross(1.1, 1.0)
+    assert lesson_05_limit.leaves(run.theory) is lesson_05_limit.leaves(run.trained) is None
+    assert not lesson_05_limit.draw_crossing(run).axes[0].texts

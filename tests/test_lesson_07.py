@@ -5,7 +5,7 @@ import torch
 
 import ntk_helpers as ntk
 from ntk_helpers.classroom.exercises import lesson_07 as exercises
-from ntk_helpers.classroom.explore import lesson_07
+from ntk_helpers.classroom.explore import lesson_07, lesson_07_steps
 
 
 def _linear_network(width, seed=0):
@@ -24,7 +24,7 @@ def _linear_network(width, seed=0):
 def test_two_numbers_follow_a_linear_network_step_by_step(rate):
     width = 1000
     u, v = _linear_network(width)
-    sizes, curvature = lesson_07.catapult(rate, width, 40)
+    sizes, curvature = lesson_07_steps.catapult(rate, width, 40)
     for size, eta_lambda in zip(sizes, curvature, strict=True):
         f = u @ v / width**0.5
         assert torch.allclose(f.abs(), size, rtol=1e-6, atol=1e-9)
@@ -47,8 +47,8 @@ def test_the_checker_of_the_catapult_knows_the_step_of_a_linear_network(target):
 
 def test_below_the_limit_a_wide_kernel_stays_and_above_it_none_does():
     for width in (100, 10_000, 100_000):
-        assert lesson_07.catapult(2.5, width)[1][-1] < 2
-    assert lesson_07.catapult(1.5, 100_000)[1][-1] == pytest.approx(1.5, rel=1e-3)
+        assert lesson_07_steps.catapult(2.5, width)[1][-1] < 2
+    assert lesson_07_steps.catapult(1.5, 100_000)[1][-1] == pytest.approx(1.5, rel=1e-3)
 
 
 def test_the_network_of_the_explorer_starts_at_zero():

@@ -123,6 +123,9 @@ def test_a_swept_explorer_has_a_picture_for_every_position_of_its_sliders():
         for b in "xy"
     ]
     assert frames == drawn
+    assert re.findall(r'"alt": "three: a (\d), b (\w), c 6\."', made) == [
+        (a, b) for a in "012" for b in "xy"
+    ]
     assert re.search(r'<img [^>]*src="([^"]+)"', made)[1] == drawn[3]
     assert re.findall(r'max="(\d)" value="(\d)"', made) == [("2", "1"), ("1", "1")]
 

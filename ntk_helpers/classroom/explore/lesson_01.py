@@ -85,7 +85,7 @@ def say_descent(run: Descent) -> str:
     how = "does not jump" if factor >= 0 else "jumps across the valley at each step"
     return (
         f"Rate {run.learning_rate:g}, {_side(run.learning_rate)} the limit 0.2: the path {how}; "
-        f"after {run.steps} steps the loss went from {as_text(run.path_loss[0])} to "
+        f"after step {run.steps} the loss went from {as_text(run.path_loss[0])} to "
         f"{as_text(run.path_loss[-1])}, along the flow to {as_text(run.flow_loss[-1])}."
     )
 

@@ -96,12 +96,12 @@ def draw_circle_kernel(kernel: CircleKernel) -> Figure:
 def say_circle_kernel(kernel: CircleKernel) -> str:
     """Return what `draw_circle_kernel` shows."""
     right, opposite = (as_text(round(k, 2)) for k in kernel.limit[[3 * POINTS // 4, -1]].tolist())
-    fastest = kernel.eigenvalues.argmax().item()
+    fastest, last = kernel.eigenvalues.argmax().item(), kernel.eigenvalues[8].item()
     return (
         f"{kernel.activation}, hidden layers {kernel.depth}, σ_w = {_root(kernel.sigma_w)}, "
         f"σ_b = {kernel.sigma_b:g}: the kernel falls to {right} of its height at a right angle and "
         f"{opposite} at the opposite point. Frequency {fastest} is learned fastest; "
-        f"frequency 8 has {percent(kernel.eigenvalues[8].clamp(min=0))} of its eigenvalue."
+        f"frequency 8 has {percent(last) if last > FLOOR else 'next to nothing'} of its eigenvalue."
     )
 
 
