@@ -36,7 +36,7 @@ def nothing_solved(monkeypatch):
 def _material(name, monkeypatch):
     """Return (cases, truth, mistakes, praise) of a checker."""
     for lesson in LESSONS:
-        monkeypatch.setattr(lesson, "judge", lambda *arguments: arguments)
+        monkeypatch.setattr(lesson, "judge", lambda *arguments, also=None: arguments)
     _, *material = CHECKERS[name].__wrapped__(None)
     monkeypatch.undo()
     return material
@@ -114,6 +114,62 @@ def test_of_an_error_of_many_lines_the_first_is_reported():
     assert "ints size" not in message.splitlines()[2]
 
 
+def test_of_an_error_the_learner_hears_with_what_the_function_was_called():
+    def descent(hessian, theta, rate, k):
+        return hessian @ theta[:-1]
+
+    message = exercises.check_descent_on_quadratic(descent).message
+    called = message.splitlines()[2]
+    assert re.fullmatch(
+        r"Called with hessian \(2, 2\) = \S+, \S+, …; theta \(2,\) = \S+, \S+; rate = 0.1; k = 7.",
+        called,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "remedy"),
+    [
+        (
+            "half_time",
+            lambda kernel: torch.log(2) / kernel,
+            "plain number, not a tensor: use math.log",
+        ),
+        (
+            "mode_left",
+            lambda value, n, t: torch.exp(-value * t / n),
+            "not a tensor: use math.log, math.exp",
+        ),
+        (
+            "theory_applies",
+            lambda r, most, d, e: r < most & d <= 0.1 & e <= 0.1,
+            "Join tests with `and`.",
+        ),
+    ],
+)
+def test_of_a_common_error_the_learner_hears_what_helps(name, answer, remedy):
+    assert remedy in CHECKERS[f"check_{name}"](answer).message
+
+
+def test_none_for_one_input_only_is_told_with_that_input():
+    told, called, _ = exercises.check_half_time(
+        lambda kernel: math.log(2) / kernel if kernel > 1 else None
+    ).message.splitlines()
+    assert told == "✗ Not yet: your function returned None for this input."
+    assert called == "Called with kernel = 0.25."
+    message = exercises.check_half_time(lambda kernel: None).message
+    assert "returned None. Is the return statement missing?" in message
+
+
+def test_a_width_may_be_rounded_up_and_not_down():
+    def width(drift, n_0, drift_0, p):
+        return n_0 * (drift / drift_0) ** (1 / p)
+
+    assert exercises.check_width_needed(lambda *a: math.ceil(width(*a))).passed
+    for below in (int, round, math.floor):
+        message = exercises.check_width_needed(lambda *a, below=below: below(width(*a))).message
+        assert "round up, with math.ceil" in message
+
+
 def test_an_answer_that_leaves_the_kernel_or_returns_too_large_an_integer_is_no_error():
     assert (
         "your function raised SystemExit: done"
@@ -166,7 +222,7 @@ def test_a_notebook_shows_the_message_line_by_line_and_escapes_what_a_learner_wr
     html = feedback._repr_html_()
     assert "ValueError: &lt;b&gt;&amp;&lt;/b&gt;<br>In line " in html
     assert "<code>raise ValueError(&quot;&lt;b&gt;&amp;&lt;/b&gt;&quot;)</code>" in html
-    assert html.count("<br>") == feedback.message.count("\n") == 2
+    assert html.count("<br>") == feedback.message.count("\n") == 3
     assert " color:" not in html  # the text keeps the colour that the theme gives it
     assert "background" not in html
 
@@ -198,7 +254,7 @@ def test_where_the_learner_names_no_arguments_the_checker_does():
 def test_of_a_tensor_the_example_shows_the_shape_and_the_first_numbers():
     message = exercises.check_loss_velocity(lambda gradient: 1.0).message
     assert (
-        "For gradient (4,) = 1.541, -0.2934, …: the right answer is -7.531, yours is 1." in message
+        "For gradient (4,) = 1.541, −0.2934, …: the right answer is −7.531, yours is 1." in message
     )
 
 
@@ -215,7 +271,8 @@ def test_of_a_large_answer_the_example_shows_an_entry_that_is_wrong():
 
     message = exercises.check_as_square(last_row_doubled).message
     pair = re.search(r"right answer at \[11, 0\] is (\S+), yours is (\S+)\.\n", message)
-    assert float(pair[2]) == pytest.approx(2 * float(pair[1]), rel=1e-3)
+    right, yours = (float(number.replace("−", "-")) for number in pair.groups())
+    assert yours == pytest.approx(2 * right, rel=1e-3)
 
 
 def test_two_numbers_that_differ_late_are_shown_with_more_digits():
@@ -276,6 +333,7 @@ DIAGNOSES = {
         (lambda k, f, y: -(f - y) / len(f), "the kernel is missing"),
         (lambda *a: velocity(*a)[:, None], "got (4, 1): the numbers are right, with an axis"),
         (lambda *a: 3 * velocity(*a)[:, None], "got (4, 1): an axis of length 1 too many"),
+        (lambda *a: 3 * velocity(*a)[1:, None], "got (3, 1): an axis of length 1 too many"),
         (lambda k, f, y: -k @ (f[:, None] - y) / len(f), "got (4, 4): N × N numbers for N"),
         (lambda *a: velocity(*a).sum(), "got (): yours is the sum of the right numbers"),
         (lambda *a: velocity(*a).mean(), "got (): yours is the mean of the right numbers"),
@@ -284,7 +342,8 @@ DIAGNOSES = {
     "half_life": [
         (lambda value, n: n * half_life(value, n), "yours is `n` times the right answer."),
         (lambda value, n: 1 / half_life(value, n), "upside down: yours is 1 divided by"),
-        (lambda value, n: value / n, "upside down: yours is 0.6931 divided by the right"),
+        (lambda *a: -2 / half_life(*a), "upside down: yours is −2 divided by the right answer."),
+        (lambda value, n: value / n, "this is none of the usual mistakes"),
         (lambda *a: math.exp(half_life(*a)), "yours is the exponential of the right answer"),
     ],
     "mode_left": [
@@ -308,6 +367,7 @@ DIAGNOSES = {
     ],
     "as_square": [
         (lambda kernel: square(kernel).T, "got (8, 12): yours is transposed"),
+        (lambda kernel: kernel.permute(0, 2, 1, 3), "the right order; only the shape is missing"),
         (lambda kernel: square(kernel.flip(1)), "these are the right numbers, in another order."),
     ],
     "loss_velocity": [
@@ -345,7 +405,10 @@ DIAGNOSES = {
     ],
     "catapult_step": [(lambda *a: LESSONS[7]._step(*a)[0], "yours is only the first of the right")],
     "block_velocity": [
-        (lambda a, b, c, u, r: (-a @ u - b @ r, -b.T @ u - c @ r), "torch.cat joins")
+        (
+            lambda a, b, c, u, r: (-a @ u - b @ r, -b.T @ u - c @ r),
+            "`torch.stack` makes rows of them, `torch.cat` sets",
+        )
     ],
     "weighted_eigenvalues": [
         (lambda k, d: torch.linalg.eigvals(k * d), "real numbers, got complex")
@@ -386,7 +449,9 @@ def test_a_mistake_is_told_in_general_words_where_the_exercise_has_no_hint(name,
 )
 def test_what_does_not_hold_in_all_cases_and_entries_is_not_told(name, answer):
     message = CHECKERS[f"check_{name}"](answer).message
-    assert message.startswith("✗ Not yet: compare with your formula on one input.\nFor ")
+    assert message.startswith(
+        "✗ Not yet: this is none of the usual mistakes. Work out this input by hand:\nFor "
+    )
 
 
 @pytest.mark.parametrize("name", CHECKERS)
@@ -419,9 +484,10 @@ def test_an_error_is_told_with_its_line_in_the_cell():
         "    return theta + learning_rate @ change\n"
         "exercises.check_gradient_step(step)"
     )
-    first, place, _ = feedback.message.splitlines()
+    first, place, called, _ = feedback.message.splitlines()
     assert first.startswith("⚠ Not yet: your function raised TypeError: ")
     assert place == "In line 3: `return theta + learning_rate @ change`"
+    assert called.startswith("Called with theta (4,) = 1.541, −0.2934, …; gradient (4,) = ")
 
 
 def test_the_line_is_the_learner_s_also_where_torch_raised_the_error():
@@ -460,7 +526,7 @@ def test_of_an_unknown_name_the_learner_hears_to_run_the_first_cell():
         "    return torch.log(torch.tensor(2.0)) / K\n"
         "exercises.check_half_time(half_time)"
     )
-    first, place, remedy, _ = feedback.message.splitlines()
+    first, place, remedy, _, _ = feedback.message.splitlines()
     assert first == "⚠ Not yet: your function raised NameError: name 'torch' is not defined"
     assert place == "In line 2: `return torch.log(torch.tensor(2.0)) / K`"
     assert "This notebook does not know that name yet: run the notebook from its first" in remedy

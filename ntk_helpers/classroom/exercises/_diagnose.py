@@ -72,6 +72,8 @@ def _changed(yours: list[Tensor], right: list[Tensor]) -> str:
                     return hint
             except (RuntimeError, IndexError):  # a change of matrices, and these are none
                 continue
+    if agree([v.flatten() for v in yours], [v.flatten() for v in right]):
+        return "the right numbers in the right order; only the shape is missing: `.reshape`."
     if agree([v.flatten().sort()[0] for v in yours], [v.flatten().sort()[0] for v in right]):
         return "these are the right numbers, in another order."
     return ""
@@ -79,7 +81,7 @@ def _changed(yours: list[Tensor], right: list[Tensor]) -> str:
 
 def _reason(got: Tensor, wanted: Tensor) -> str:
     """Return what usually leads to a wrong shape."""
-    if got.squeeze().shape == wanted.shape:
+    if got.squeeze().dim() <= wanted.dim() < got.dim():
         return "an axis of length 1 too many, from `[:, None]` or `keepdim=True`."
     if wanted.dim() == 1 and got.shape == (len(wanted), len(wanted)):
         return "N × N numbers for N. Is a product `@` missing, or has (N, 1) met (N,)?"
@@ -101,9 +103,9 @@ def _factor(names: list[str], cases: list[tuple], yours: list[Tensor], right: li
     scale = (scale / sum(wanted.square().sum() for wanted in right)).item()
     if multiplied([scale] * len(right)):
         return f"yours is {written(scale)} times the right answer."
-    product = (yours[0] * right[0]).flatten()[0]
-    if agree(yours, [product / wanted for wanted in right]):
-        return f"upside down: yours is {written(product.item())} divided by the right answer."
+    for number, text in NUMBERS.items():
+        if agree(yours, [number / wanted for wanted in right]):
+            return f"upside down: yours is {text} divided by the right answer."
     for name, values in _arguments(names, cases):
         symbol, meaning = f"`{name}`", ""
         if values[0].dim():

@@ -6,6 +6,17 @@ from collections.abc import Callable
 
 FIRST_CELL = "run the notebook from its first cell (Run → Run All Above)"
 
+# What an error says → what may help.
+REMEDIES = {
+    "(same dtype|scalar type).* float": (
+        f"The inputs are float64, the course's default: {FIRST_CELL}."
+    ),
+    "argument 'input' .*must be tensor, not (float|int)": (
+        "That is a plain number, not a tensor: use math.log, math.exp."
+    ),
+    r"unsupported operand type\(s\) for &": "Join tests with `and`.",
+}
+
 
 def explain(error: BaseException, answer: Callable) -> str:
     """Return what happened inside the learner's function, where, and what may help.
@@ -21,8 +32,9 @@ def explain(error: BaseException, answer: Callable) -> str:
             f"{told}\nThis notebook does not know that name yet: {FIRST_CELL}, or import it. "
             "Or is it misspelt?"
         )
-    if re.search("(same dtype|scalar type).* float", words, re.IGNORECASE):
-        return f"{told}\nThe inputs are float64, the course's default: {FIRST_CELL}."
+    for said, remedy in REMEDIES.items():
+        if re.search(said, words, re.IGNORECASE):
+            return f"{told}\n{remedy}"
     return told
 
 

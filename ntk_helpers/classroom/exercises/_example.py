@@ -29,7 +29,6 @@ def example(names: list[str], case: tuple, wanted, got) -> str:
         wanted: The right answer.
         got: The learner's.
     """
-    inputs = "; ".join(map(_argument, names, case))
     right, yours, where = as_tensor(wanted), as_tensor(got), ""
     if right.shape == yours.shape and right.numel() > 4:
         differ = ~torch.isclose(yours, right, rtol=1e-6, atol=1e-9)
@@ -41,13 +40,19 @@ def example(names: list[str], case: tuple, wanted, got) -> str:
             break
     if isinstance(wanted, bool) and isinstance(got, bool):
         pair = [wanted, got]
-    return f"For {inputs}: the right answer{where} is {pair[0]}, yours is {pair[1]}."
+    return f"For {inputs(names, case)}: the right answer{where} is {pair[0]}, yours is {pair[1]}."
 
 
-def _argument(name: str, value) -> str:
-    """Return an argument in few words: of a tensor the shape and the first numbers."""
+def inputs(names: list[str], case: tuple) -> str:
+    """Return the arguments in few words: kernel (3, 3) = 2.4, −0.8, …; steps = 7."""
+    most = 2 if len(case) < 5 else 1
+    return "; ".join(_argument(name, value, most) for name, value in zip(names, case, strict=False))
+
+
+def _argument(name: str, value, most: int) -> str:
+    """Return an argument in few words: of a tensor the shape and the first `most` numbers."""
     numbers = as_tensor(value)
     if numbers is None:
         return f"{name} = {type(value).__name__}"
     shape = f" {tuple(numbers.shape)}" if numbers.dim() else ""
-    return f"{name}{shape} = {brief(numbers, most=2)}"
+    return f"{name}{shape} = {brief(numbers, most=most)}"

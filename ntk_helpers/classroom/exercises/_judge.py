@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ntk_helpers.classroom.exercises._diagnose import diagnose
 from ntk_helpers.classroom.exercises._errors import explain
-from ntk_helpers.classroom.exercises._example import argument_names, example
+from ntk_helpers.classroom.exercises._example import argument_names, example, inputs
 from ntk_helpers.classroom.exercises._feedback import (
     NOT_ATTEMPTED,
     Feedback,
@@ -18,6 +18,8 @@ from ntk_helpers.classroom.exercises._feedback import (
 )
 from ntk_helpers.classroom.exercises._numbers import agree, as_tensor
 
+UNUSUAL = "this is none of the usual mistakes. Work out this input by hand:"
+
 
 def judge(
     answer: Callable,
@@ -25,6 +27,7 @@ def judge(
     truth: Callable,
     mistakes: dict[str, Callable],
     praise: str,
+    also: Callable | None = None,
 ) -> Feedback:
     """Compare the learner's function with `truth`, and where it differs with each classic mistake.
 
@@ -34,6 +37,7 @@ def judge(
         truth: The right function.
         mistakes: Hint → the function that a learner with this mistake writes.
         praise: What the message says about a right answer.
+        also: A function that is right as well.
 
     Returns:
         The feedback; an error inside the learner's function is reported in it, not raised.
@@ -44,37 +48,46 @@ def judge(
         return wrong(
             f"give the function itself, not {type(answer).__name__!r}: check_…(my_function)."
         )
+    names = argument_names(answer, truth, len(cases[0]))
     with _float64():
         results = []
         for case in cases:
             try:
-                result = answer(*[_copy(argument) for argument in case])
+                results.append(answer(*[_copy(argument) for argument in case]))
             except (Exception, SystemExit, GeneratorExit) as error:
-                return failed(explain(error, answer))
-            if result is ...:
-                return NOT_ATTEMPTED
-            if result is None:
-                return wrong("your function returned None. Is the return statement missing?")
-            if as_tensor(result) is None:
-                return wrong(_no_numbers(result))
-            results.append(result)
-        return _compare(answer, cases, results, truth, mistakes, praise)
+                return failed(f"{explain(error, answer)}\nCalled with {inputs(names, case)}.")
+        return _unusable(names, cases, results) or _compare(
+            names, cases, results, truth, mistakes, praise, also or truth
+        )
 
 
-def _compare(answer, cases, results, truth, mistakes, praise) -> Feedback:
-    """Return the feedback to what the learner's function returned in each case."""
+def _unusable(names, cases, results) -> Feedback | None:
+    """Return the feedback where some result cannot be compared with any number, else None."""
+    if any(result is ... for result in results):
+        return NOT_ATTEMPTED
+    if all(result is None for result in results):
+        return wrong("your function returned None. Is the return statement missing?")
+    for case, result in zip(cases, results, strict=True):
+        if result is None:
+            called = inputs(names, case)
+            return wrong(f"your function returned None for this input.\nCalled with {called}.")
+        if as_tensor(result) is None:
+            return wrong(_no_numbers(result))
+    return None
+
+
+def _compare(names, cases, results, truth, mistakes, praise, also) -> Feedback:
+    """Return the feedback to the numbers that the learner's function returned in each case."""
     wanted = [truth(*case) for case in cases]
     given, expected = ([as_tensor(value) for value in values] for values in (results, wanted))
-    if agree(given, expected):
+    if agree(given, expected) or agree(given, [as_tensor(also(*case)) for case in cases]):
         return right(praise)
-    names = argument_names(answer, truth, len(cases[0]))
     failing = next(i for i in range(len(cases)) if not agree([given[i]], [expected[i]]))
     shown = example(names, cases[failing], wanted[failing], results[failing])
     for hint, mistake in mistakes.items():
         if agree(given, [as_tensor(mistake(*case)) for case in cases]):
             return wrong(f"{hint}\n{shown}")
-    told = diagnose(names, cases, given, expected) or "compare with your formula on one input."
-    return wrong(f"{told}\n{shown}")
+    return wrong(f"{diagnose(names, cases, given, expected) or UNUSUAL}\n{shown}")
 
 
 @contextmanager
@@ -93,7 +106,8 @@ def _no_numbers(result) -> str:
     if isinstance(result, Tensor) and result.is_complex():
         return "expected real numbers, got complex ones."
     if isinstance(result, tuple | list):
-        return f"expected one tensor, got a {type(result).__name__}: torch.cat joins several."
+        joined = "`torch.stack` makes rows of them, `torch.cat` sets them end to end."
+        return f"expected one tensor, got a {type(result).__name__}: {joined}"
     return f"expected numbers, got {type(result).__name__!r}."
 
 

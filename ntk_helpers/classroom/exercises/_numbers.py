@@ -39,10 +39,14 @@ def written(value: float) -> str:
         return near[0]
     if abs(part) > 1 and math.isclose(value * part, 1, rel_tol=1e-6):
         return f"1/{part}"
-    return _short(value, digits=4).replace("-", "−")
+    return _short(value, digits=4)
 
 
 def _short(value: float, digits: int) -> str:
-    """Return a number without zeros behind its point, and not as a power of ten if it is whole."""
+    """Return a number without zeros behind its point, and not as a power of ten if it is whole.
+
+    The minus sign is the one of all texts here: "−", not the hyphen.
+    """
     is_whole = math.isclose(value, round(value, 0)) and abs(value) < 1e6
-    return f"{value:.0f}" if is_whole else f"{value:.{digits}g}"
+    text = f"{value:.0f}" if is_whole else f"{value:.{digits}g}"
+    return text.replace("-", "−")

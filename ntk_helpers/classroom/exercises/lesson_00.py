@@ -25,6 +25,9 @@ def check_steps_needed(answer: Callable) -> Feedback:
             "equal numbers of steps reach equal times only with equal rates.": lambda their_rate, steps, my_rate: (
                 steps
             ),
+            "`//` rounds down, and 20 // 0.002 is 9999: divide with `/`.": lambda their_rate, steps, my_rate: (
+                their_rate * steps // my_rate
+            ),
             "you multiplied by your rate; each of your steps takes my_rate of the time, so divide.": lambda their_rate, steps, my_rate: (
                 their_rate * steps * my_rate
             ),
@@ -46,6 +49,9 @@ def check_mse_rate(answer: Callable) -> Feedback:
             ),
             "MSELoss divides by the number of outputs as well as by N.": lambda rate, outputs: (
                 2 * rate
+            ),
+            "both the other way: MSELoss has no ½, so the rate doubles, and it divides by the number of outputs.": lambda rate, outputs: (
+                rate / 2
             ),
             "MSELoss has no ½, so its gradient is twice as long.": lambda rate, outputs: (
                 rate / outputs

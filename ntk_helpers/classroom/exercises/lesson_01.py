@@ -82,6 +82,9 @@ def check_descent_on_quadratic(answer: Callable) -> Feedback:
             "the power is taken entry by entry. A matrix power is torch.linalg.matrix_power.": lambda h, t, rate, k: (
                 (torch.eye(len(h)).to(h) - rate * h) ** k @ t
             ),
+            "1 minus a matrix subtracts from every entry; the identity matrix is torch.eye(len(…)).": lambda h, theta, rate, k: (
+                torch.linalg.matrix_power(1 - rate * h, k) @ theta
+            ),
             "that is one long step of length ηk, not k steps.": lambda h, theta, rate, k: (
                 theta - rate * k * h @ theta
             ),

@@ -21,6 +21,9 @@ def check_line_kernel(answer: Callable) -> Feedback:
         {
             "∂f/∂θ₂ = c for both points, so their product is c².": lambda x1, x2, c: x1 * x2 + c,
             "the parameter θ₂ was forgotten.": lambda x1, x2, c: x1 * x2,
+            "you multiplied the sums: multiply the derivatives of each parameter, then add.": lambda x1, x2, c: (
+                (x1 + c) * (x2 + c)
+            ),
             "c multiplies only θ₂, so it does not touch the product of the inputs.": lambda x1, x2, c: (
                 c * c * (x1 * x2 + 1)
             ),

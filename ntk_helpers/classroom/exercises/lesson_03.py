@@ -34,6 +34,12 @@ def check_cosine(answer: Callable) -> Feedback:
             "each column was divided by its own K(x′, x′), and the result is no longer symmetric: use √(K(x, x) K(x′, x′)).": by(
                 lambda d: d[None, :]
             ),
+            "each row was divided by √K(x, x), and the columns by nothing: they need √K(x′, x′).": by(
+                lambda d: d[:, None].sqrt()
+            ),
+            "each column was divided by √K(x′, x′), and the rows by nothing: they need √K(x, x).": by(
+                lambda d: d.sqrt()
+            ),
             "one number for all pairs cannot put 1 on the whole diagonal: every pair has its own √(K(x, x) K(x′, x′)).": by(
                 lambda d: d.max()
             ),
@@ -129,6 +135,9 @@ def check_half_life(answer: Callable) -> Feedback:
             "that is the time until 1/e is left; for a half, e^{−λt/N} = ½ needs ln 2.": lambda eigenvalue, n: (
                 n / eigenvalue
             ),
+            "you solved λt/N = ½. What is halved is the exponential: ln 2, not ½.": lambda eigenvalue, n: (
+                0.5 * n / eigenvalue
+            ),
             "that is when the loss has halved: it is the square of the residual. The question is the residual.": lambda eigenvalue, n: (
                 n * math.log(2) / (2 * eigenvalue)
             ),
@@ -156,13 +165,22 @@ def check_class_alignment(answer: Callable) -> Feedback:
     def cosine(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum() / (a.norm() * b.norm())
 
+    def after(centre: Callable) -> Callable:
+        return lambda kernel, y: cosine(centre(kernel), centre(y @ y.T))
+
     return judge(
         answer,
         cases,
-        lambda kernel, y: cosine(_centred(kernel), _centred(y @ y.T)),
+        after(_centred),
         {
-            "nothing was centred: the mean of the kernel drowns what tells the classes apart.": lambda kernel, y: (
-                cosine(kernel, y @ y.T)
+            "nothing was centred: the mean of the kernel drowns what tells the classes apart.": after(
+                lambda m: m
+            ),
+            "only the mean of all entries was subtracted: each row and each column has its own.": after(
+                lambda m: m - m.mean()
+            ),
+            "row means and column means hold the mean of all entries twice: add it back once.": after(
+                lambda m: m - m.mean(0) - m.mean(1, keepdim=True)
             ),
             "the kernel was centred, Y Yᵀ was not, and its mean counts in the denominator.": lambda kernel, y: (
                 cosine(_centred(kernel), y @ y.T)

@@ -1,5 +1,6 @@
 """Check the exercises of lesson 04: the recursions to infinite width, and what width buys."""
 
+import math
 from collections.abc import Callable
 
 from ntk_helpers.classroom.exercises._feedback import Feedback
@@ -68,11 +69,18 @@ def check_next_ntk(answer: Callable) -> Feedback:
 @counted
 def check_width_needed(answer: Callable) -> Feedback:
     """Check `width_needed(drift, n_0, drift_0, p)`: where drift_0 · (n/n_0)^p reaches drift."""
+
+    def width(drift, n_0, drift_0, p):
+        return n_0 * (drift / drift_0) ** (1 / p)
+
     return judge(
         answer,
-        [(0.01, 64, 0.08, -0.9), (0.02, 100, 0.3, -0.5)],
-        lambda drift, n_0, drift_0, p: n_0 * (drift / drift_0) ** (1 / p),
+        [(0.01, 64, 0.08, -0.9), (0.02, 100, 0.3, -0.6)],
+        width,
         {
+            "at this width the drift is still a little too large: round up, with math.ceil.": lambda *a: (
+                math.floor(width(*a))
+            ),
             "solve for n: the exponent becomes 1/p.": lambda drift, n_0, drift_0, p: (
                 n_0 * (drift / drift_0) ** p
             ),
@@ -90,6 +98,7 @@ def check_width_needed(answer: Callable) -> Feedback:
             ),
         },
         "With p = −1/2 a ten times steadier kernel costs a hundred times the width; with −1, ten.",
+        also=lambda *a: math.ceil(width(*a)),
     )
 
 

@@ -102,6 +102,9 @@ def check_residual_after(answer: Callable) -> Feedback:
             "** takes the power of each entry; you need the power of the matrix.": lambda kernel, g, rate, k: (
                 (torch.eye(len(g), dtype=g.dtype) - rate / len(g) * kernel) ** k @ g
             ),
+            "1 minus a matrix subtracts from every entry; the identity matrix is torch.eye(len(…)).": lambda kernel, g, rate, k: (
+                torch.linalg.matrix_power(1 - rate / len(g) * kernel, k) @ g
+            ),
             "that is one step of length ηk, not k steps of length η.": lambda kernel, g, rate, k: (
                 power(kernel, rate * k / len(g), 1) @ g
             ),
@@ -146,6 +149,10 @@ def check_forecast_at(answer: Callable) -> Feedback:
             "use the matrix exponential, torch.matrix_exp; torch.exp works entry by entry.": lambda k_test, k, y, f0, f0_test, t: (
                 f0_test + change(k_test, k, y - f0, t / len(y), torch.exp)
             ),
+            "1 minus a matrix subtracts from every entry; the identity matrix is torch.eye(len(…)).": lambda k_test, k, y, f0, f0_test, t: (
+                f0_test
+                + k_test @ torch.linalg.solve(k, (1 - torch.matrix_exp(-k * t / len(y))) @ (y - f0))
+            ),
             "e^{−Kt/N} is what is left to learn; what has been learned is I − e^{−Kt/N}.": lambda k_test, k, y, f0, f0_test, t: (
                 f0_test
                 + k_test @ torch.linalg.solve(k, torch.matrix_exp(-k * t / len(y)) @ (y - f0))
@@ -179,6 +186,12 @@ def check_trained_covariance(answer: Callable) -> Feedback:
             ),
             "one mixed term is missing; a covariance must be symmetric.": lambda s, c, x, a: (
                 s - c @ a.T + a @ x @ a.T
+            ),
+            "twice `a @ s_cross.T` is not symmetric: the other mixed term is its transpose.": lambda s, c, x, a: (
+                s - 2 * a @ c.T + a @ x @ a.T
+            ),
+            "twice `s_cross @ a.T` is not symmetric: the other mixed term is its transpose.": lambda s, c, x, a: (
+                s - 2 * c @ a.T + a @ x @ a.T
             ),
             "that is the Bayesian posterior, which does not know A.": lambda s, c, x, a: (
                 s - c @ torch.linalg.solve(x, c.T)

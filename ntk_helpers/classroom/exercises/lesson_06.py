@@ -30,6 +30,9 @@ def check_pinn_loss(answer: Callable) -> Feedback:
             "these are means; the loss asked for here has plain sums.": lambda u, g, u_xx, f: (
                 0.5 * ((u - g).square().mean() + (u_xx - f).square().mean())
             ),
+            "these are means, and the ½ is missing, too: the loss asked for here is half of plain sums.": lambda u, g, u_xx, f: (
+                (u - g).square().mean() + (u_xx - f).square().mean()
+            ),
             "the equation is u″ = f, so its residual is u″ − f.": lambda u, g, u_xx, f: (
                 0.5 * ((u - g).square().sum() + (u_xx + f).square().sum())
             ),
@@ -57,6 +60,9 @@ def check_scaled_derivative(answer: Callable) -> Feedback:
             ),
             "you multiplied. A narrow spread s makes v run faster, and its derivatives larger.": lambda bend, s: (
                 bend * s**2
+            ),
+            "you multiplied, and by one s only: each of the two derivatives divides by s.": lambda bend, s: (
+                bend * s
             ),
             "the chain rule was forgotten: the derivative in x is not that in (x − m)/s.": lambda bend, s: (
                 bend
@@ -156,6 +162,9 @@ def check_weighted_eigenvalues(answer: Callable) -> Feedback:
             "the weights are missing.": lambda kernel, d: torch.linalg.eigvalsh(kernel),
             "eigvalsh reads one triangle of a matrix that is not symmetric. Make it symmetric first.": lambda kernel, d: (
                 torch.linalg.eigvalsh(kernel * d)
+            ),
+            "D K is not symmetric either, and eigvalsh reads one triangle only. Make it symmetric first.": lambda kernel, d: (
+                torch.linalg.eigvalsh(d[:, None] * kernel)
             ),
             "you put D on both sides; half of it goes to each: D^½ K D^½.": lambda kernel, d: (
                 torch.linalg.eigvalsh(d[:, None] * kernel * d)

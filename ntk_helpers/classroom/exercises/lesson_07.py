@@ -184,6 +184,9 @@ def check_theory_applies(answer: Callable) -> Feedback:
             "the drift is not tested.": lambda rate, limit, drift, error: (
                 rate < limit and error <= 0.1
             ),
+            "10 % is 0.1: a limit of 10 lets nearly everything pass.": lambda rate, limit, drift, error: (
+                rate < limit and drift <= 10 and error <= 10
+            ),
             "one test passed is not enough: join them with `and`.": lambda rate, limit, drift, error: (
                 rate < limit or drift <= 0.1 or error <= 0.1
             ),

@@ -16,7 +16,10 @@ FILES = {
     "07_beyond_the_kernel": "beyond",
 }
 LESSONS = tuple(FILES.values())
-ROUND = "display: inline-block; width: 2em; line-height: 2em; border-radius: 50%; font-weight: bold"
+ROUND = (
+    "display: inline-block; box-sizing: content-box; width: 2em; line-height: 2em; "
+    "border-radius: 50%; font-weight: bold"
+)
 STATION = (
     '<a href="{file}.ipynb" {mark}style="flex: 1; text-decoration: none; color: inherit">'
     '<span style="{look}">{number:02d}</span><br>{name}</a>'
