@@ -19,7 +19,7 @@ from ntk_helpers.classroom.explore import (
     lesson_06,
     lesson_07,
 )
-from ntk_helpers.classroom.explore._control import TOOLTIP, as_text, percent
+from ntk_helpers.classroom.explore._control import TOOLTIP, as_text, counted, percent, up_to
 from ntk_helpers.classroom.plots import png
 
 EXPLORERS = [name for name in explore.__all__ if name[0].islower()]
@@ -307,4 +307,41 @@ def test_numbers_are_written_as_the_lessons_write_them():
     written = {0: "0", 8: "8", 1000.0: "1,000", 100_000: "100,000", -0.6: "−0.6", 0.0048: "0.0048"}
     written |= {3e-5: "3.0 · 10⁻⁵", 5.6e8: "5.6 · 10⁸", 999.7: "1,000"}
     assert {number: as_text(number) for number in written} == written
-    assert percent(0.0251) == "2.51 %"
+    assert [percent(share) for share in (0.0251, 8.67e-5, 1)] == ["2.51 %", "0.0087 %", "100 %"]
+    assert [counted(n, "step") for n in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]
+    assert [up_to(gap) for gap in (0.004, 0.126)] == ["less than 0.005", "up to 0.13"]
+
+
+def test_the_question_about_the_limit_is_seen_at_the_start():
+    explorer = explore.step_size()
+    assert "jumps across the valley" in explorer.say(**explorer.now)
+    at = {
+        rate: explorer.numbers(**explorer.now | {"learning_rate": rate}).path_loss[-1]
+        for rate in (0.195, 0.201)
+    }
+    assert at[0.195] < lesson_01.loss(lesson_01.START) < at[0.201]
+
+
+def test_the_largest_push_makes_the_forecast_visibly_wrong():
+    for activation in ("erf", "relu", "tanh", "sin"):
+        assert lesson_02.pushed(0.4, max(lesson_02.RATES), activation).error > 0.05
+
+
+def test_sentences_are_right_where_little_happens():
+    said = {
+        "no unit has moved yet": explore.lazy_to_rich().say(alpha=1.0, time=0, width=16),
+        "no mode learns": explore.mode_by_mode().say(modes_that_learn=0, time=10.0),
+        "It has learned 100 %; its": explore.mode_by_mode().say(modes_that_learn=1, time=10.0),
+        "the same as that of all": explore.mode_by_mode().say(modes_that_learn=7, time=1.0),
+        "none of 7 modes is": explore.rate_limit().say(rate_over_limit=1.0, mistake=0.3),
+        "falls from the start and ends below": explore.large_steps().say(rate=1.0, width=1000),
+        "stays at 1 of": explore.kernel_on_circle().say(
+            activation="linear", depth=8, sigma_w=0.5, sigma_b=2.0
+        ),
+        "nearly the same eigenvalue": explore.kernel_on_circle().say(
+            activation="sin", depth=8, sigma_w=3.0, sigma_b=2.0
+        ),
+    }
+    for part, sentence in said.items():
+        assert part in sentence
+        assert 60 < len(sentence) < 260

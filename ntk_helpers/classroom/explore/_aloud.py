@@ -15,7 +15,7 @@ STYLE = f".{BUSY} {{opacity: 0.3}} .{SAID} p {{margin: 0; line-height: 1.4}}"
 # along, so the attribute is put on what holds the sentence, not on the sentence.
 SCRIPT = f"""
 const box = this.closest('.widget-vbox'), about = this.dataset.about;
-const buttons = {{'fa-play': 'Play: ', 'fa-pause': 'Pause: ', 'fa-stop': 'To the first: '}};
+const buttons = {{'fa-play': 'Play: ', 'fa-pause': 'Pause: ', 'fa-stop': 'Back to the first: '}};
 const put = (node, name, value) => {{
   if (node && node.getAttribute(name) !== value) node.setAttribute(name, value);
 }};

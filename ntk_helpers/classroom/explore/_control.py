@@ -24,8 +24,19 @@ def as_text(number: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as the lessons write it: 2.5 %."""
-    return f"{as_text(100 * share)} %"
+    """Return a share as the lessons write it: 2.51 % and, below 1 %, 0.25 %."""
+    hundredths = 100 * float(share)
+    return f"{as_text(float(f'{hundredths:.2g}') if abs(hundredths) < 1 else hundredths)} %"
+
+
+def counted(count: int, thing: str) -> str:
+    """Return how many there are of a thing: 1 hidden layer and 3 hidden layers."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def up_to(gap: float) -> str:
+    """Return how large a gap is, in hundredths: up to 0.12."""
+    return f"up to {gap:.2f}" if gap >= 0.005 else "less than 0.005"
 
 
 def as_shown(value) -> str:

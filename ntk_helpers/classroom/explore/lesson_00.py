@@ -127,9 +127,9 @@ def draw_forecast(run: Forecast) -> Figure:
 def say_forecast(run: Forecast) -> str:
     """Return what `draw_forecast` shows."""
     return (
-        f"Width {run.width}, t = {run.time:g}: the trained network misses its forecast by "
-        f"{percent(run.gap)} of its way. Of the five networks of this width, the best stays within "
-        f"{percent(run.gaps[run.width].min())} at all times, the worst within "
+        f"Width {run.width}, t = {run.time:g}: the forecast misses the trained network by "
+        f"{percent(run.gap)} of the way travelled. Of the five networks of this width, the best "
+        f"stays within {percent(run.gaps[run.width].min())} at all times, the worst within "
         f"{percent(run.gaps[run.width].max())}."
     )
 

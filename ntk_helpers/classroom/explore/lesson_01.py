@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ntk_helpers.classroom.explore._control import Control, as_text
+from ntk_helpers.classroom.explore._control import Control, as_text, counted
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, plot_contours, to_numpy
 
@@ -71,7 +71,7 @@ def draw_descent(run: Descent) -> Figure:
     left.legend(loc="upper right")
     right.semilogy(torch.linspace(0, run.steps, 200), to_numpy(run.flow_loss), "-", **wide)
     right.semilogy(to_numpy(run.path_loss), "o-", **thin)
-    right.set(xlabel="step k", title=f"loss: {_side(run.learning_rate)} the limit 0.2")
+    right.set(xlabel="step k", title=f"loss; η is {_side(run.learning_rate)} its limit 0.2")
     right.minorticks_off()
     right.locator_params(axis="x", integer=True)
     right.set_yticks([1e-9, 1e-6, 1e-3, 1, 1e3], ["10⁻⁹", "10⁻⁶", "10⁻³", "1", "10³"])
@@ -84,9 +84,9 @@ def say_descent(run: Descent) -> str:
     factor = 1 - run.learning_rate * CURVATURES.max().item()
     how = "does not jump" if factor >= 0 else "jumps across the valley at each step"
     return (
-        f"Rate {run.learning_rate:g}, {_side(run.learning_rate)} the limit 0.2: the path {how}; "
-        f"after step {run.steps} the loss went from {as_text(run.path_loss[0])} to "
-        f"{as_text(run.path_loss[-1])}, along the flow to {as_text(run.flow_loss[-1])}."
+        f"Rate {run.learning_rate:g}, {_side(run.learning_rate)} the limit 0.2: the path {how}. "
+        f"In {counted(run.steps, 'step')} the loss goes from {as_text(run.path_loss[0])} to "
+        f"{as_text(run.path_loss[-1])}; along the flow, to {as_text(run.flow_loss[-1])}."
     )
 
 
@@ -103,6 +103,6 @@ def step_size() -> Explorer:
         },
         numbers=descend,
         say=say_descent,
-        start={"learning_rate": 0.15, "steps": 12},
+        start={"learning_rate": 0.15, "steps": 50},
         play="steps",
     )

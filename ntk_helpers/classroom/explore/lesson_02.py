@@ -15,6 +15,7 @@ from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
 
 PLACE = {"device": "cpu", "dtype": torch.float64}
+RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 GRID = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]
 
 
@@ -82,8 +83,9 @@ def draw_push(run: Push) -> Figure:
         f"pushed up at x = {as_text(run.point)}, {run.activation}: error {percent(run.error)}"
     )
     ax.set(xlabel="input x′", ylabel="change of f(x′)")
-    low, high = run.actual.min().item(), run.actual.max().item()
-    ax.set_ylim(min(0, 1.1 * low), high + 0.2 * (high - min(0, low)))
+    both = torch.cat([run.actual, run.predicted])
+    low, high = min(0, both.min().item()), both.max().item()
+    ax.set_ylim(1.1 * low, high + 0.2 * (high - low))
     ax.legend(loc="upper left", ncols=2)
     return figure
 
@@ -110,7 +112,7 @@ def push_on_curve() -> Explorer:
         draw_push,
         {
             "point": Control([round(-1 + 0.2 * i, 1) for i in range(11)], "pushed point x", point),
-            "learning_rate": Control([0.001, 0.003, 0.01, 0.03, 0.1, 0.3], "learning rate η", rate),
+            "learning_rate": Control(RATES, "learning rate η", rate),
             "activation": Control(["erf", "relu", "tanh", "sin"], "activation φ", activation),
         },
         numbers=pushed,

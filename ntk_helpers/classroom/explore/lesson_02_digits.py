@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ntk_helpers.classroom.data import Digits, digits
-from ntk_helpers.classroom.explore._control import Control, percent
+from ntk_helpers.classroom.explore._control import Control, counted, percent
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, to_numpy
 from ntk_helpers.kernels.empirical import empirical_ntk
@@ -84,8 +84,8 @@ def say_push_on_digit(run: DigitPush) -> str:
     else:
         others = f"but the {most}s by {percent(run.mean[most])}"
     return (
-        f"Digit {run.digit}, image {run.example}, hidden layers {run.depth}: {own}, {others}; "
-        f"the {least}s follow least, by {percent(run.mean[least])}."
+        f"Digit {run.digit}, image {run.example}, {counted(run.depth, 'hidden layer')}: {own}, "
+        f"{others}; the {least}s follow least, by {percent(run.mean[least])}."
     )
 
 

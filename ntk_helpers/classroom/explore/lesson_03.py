@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ntk_helpers.classroom.data import unit_circle
-from ntk_helpers.classroom.explore._control import Control, as_text, percent
+from ntk_helpers.classroom.explore._control import Control, as_text, counted, percent
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, plot_match, to_numpy
 from ntk_helpers.kernels.empirical import empirical_ntk
@@ -96,20 +96,31 @@ def draw_circle_kernel(kernel: CircleKernel) -> Figure:
 def say_circle_kernel(kernel: CircleKernel) -> str:
     """Return what `draw_circle_kernel` shows."""
     right, opposite = (as_text(round(k, 2)) for k in kernel.limit[[3 * POINTS // 4, -1]].tolist())
-    fastest, last = kernel.eigenvalues.argmax().item(), kernel.eigenvalues[8].item()
+    keeps = "stays at" if right == "1" else "falls to"
     return (
-        f"{kernel.activation}, hidden layers {kernel.depth}, σ_w = {_root(kernel.sigma_w)}, "
-        f"σ_b = {kernel.sigma_b:g}: the kernel falls to {right} of its height at a right angle and "
-        f"{opposite} at the opposite point. Frequency {fastest} is learned fastest; "
-        f"frequency 8 has {percent(last) if last > FLOOR else 'next to nothing'} of its eigenvalue."
+        f"{kernel.activation}, {counted(kernel.depth, 'hidden layer')}, "
+        f"σ_w = {_root(kernel.sigma_w)}, σ_b = {kernel.sigma_b:g}: the kernel {keeps} {right} of "
+        f"its height at a right angle and {opposite} at the opposite point. "
+        f"{_speeds(kernel.eigenvalues)}."
     )
+
+
+def _speeds(eigenvalues: Tensor) -> str:
+    """Return which frequencies are learned fastest, and how fast the last one is."""
+    fastest = [f for f in FREQUENCIES if eigenvalues[f] > 0.95]
+    if len(fastest) == len(FREQUENCIES):
+        return "All frequencies up to 8 have nearly the same eigenvalue"
+    *most, end = map(str, fastest)
+    who = f"Frequencies {', '.join(most)} and {end} are" if most else f"Frequency {end} is"
+    last = percent(eigenvalues[8]) if eigenvalues[8] > FLOOR else "next to nothing"
+    return f"{who} learned fastest; frequency 8 has {last} of the largest eigenvalue"
 
 
 def kernel_on_circle() -> Explorer:
     """Return the explorer: activation, depth and initial variances against the kernel."""
     activation = "What the hidden units compute. Which one allows negative values?"
     depth = "The number of hidden layers. Does the curve become flatter, or more pointed?"
-    sigma_w = "Size of the random weights. Large ones make a spike: each point learns for itself."
+    sigma_w = "With erf or sin, large ones make a spike; relu and linear hardly react."
     sigma_b = "Size of the random biases. Large ones make a plateau: all points move together."
     return Explorer(
         "activation, depth, σ_w and σ_b against the kernel on the circle",

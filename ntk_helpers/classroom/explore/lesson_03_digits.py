@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ntk_helpers.classroom.data import Digits, digits
-from ntk_helpers.classroom.explore._control import Control
+from ntk_helpers.classroom.explore._control import Control, counted
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, plot_digits
 from ntk_helpers.kernels.empirical import empirical_ntk
@@ -68,13 +68,18 @@ def similar_to(digit: int, example: int, depth: int) -> Similar:
     return Similar(digit, example, depth, data.image[row], nearest)
 
 
+def _one(digit: int) -> str:
+    """Return a digit with its article: a 7 and an 8."""
+    return f"an {digit}" if digit == 8 else f"a {digit}"
+
+
 def draw_similar_digits(asked: Similar) -> Figure:
     """Return the picture of a digit and of those that three scores call most similar to it."""
     figure = Figure(figsize=(9.6, 5.2), layout="none")
     hits = asked.hits()
     for place, (name, (images, labels)) in enumerate(asked.nearest.items()):
         ax = figure.add_axes((0.13, 0.68 - 0.33 * place, 0.86, 0.3))
-        titles = ["asked", *(f"a {label}" for label in labels)]
+        titles = ["asked", *map(_one, labels)]
         plot_digits(torch.cat([asked.image[None], images]), titles, ax=ax)
         text = f"{name}\n{hits[name]} of 7"
         ax.text(-1.5, 4, text, ha="right", va="center", fontsize=13, color=COLORS["blue"])
@@ -83,10 +88,12 @@ def draw_similar_digits(asked: Similar) -> Figure:
 
 def say_similar_digits(asked: Similar) -> str:
     """Return what `draw_similar_digits` shows."""
-    found = ", ".join(f"{hits} by the {name}" for name, hits in asked.hits().items())
+    kernel, cosine, pixels = asked.hits().values()
+    found = f"1 is {_one(asked.digit)}" if kernel == 1 else f"{kernel} are {asked.digit}s"
     return (
-        f"Digit {asked.digit}, image {asked.example}, hidden layers {asked.depth}. "
-        f"Of the seven most similar digits, so many are {asked.digit}s, too: {found}."
+        f"Digit {asked.digit}, image {asked.example}, {counted(asked.depth, 'hidden layer')}. "
+        f"Of its seven nearest digits, {found} by the kernel, {cosine} by its cosine, "
+        f"{pixels} by the pixel cosine."
     )
 
 

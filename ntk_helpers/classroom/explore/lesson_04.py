@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ntk_helpers.classroom.data import unit_circle
-from ntk_helpers.classroom.explore._control import Control, as_text, percent
+from ntk_helpers.classroom.explore._control import Control, as_text, percent, up_to
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, plot_points, to_numpy
 from ntk_helpers.kernels.empirical import empirical_ntk
@@ -149,7 +149,7 @@ def say_moment(now: Moment) -> str:
     return (
         f"Width {as_text(now.width)}, t = {now.time}, seed {now.seed}: the kernel has moved by up "
         f"to {percent(now.change)} of its height; the trained network and the forecast of a "
-        f"constant kernel are up to {now.gap:.2f} apart."
+        f"constant kernel are {up_to(now.gap)} apart."
     )
 
 

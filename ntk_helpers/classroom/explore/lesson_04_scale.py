@@ -147,11 +147,15 @@ def draw_scaled_moment(run: ScaledMoment) -> Figure:
 
 def say_scaled_moment(run: ScaledMoment) -> str:
     """Return what `draw_scaled_moment` shows."""
-    far = (run.now - run.before).norm(dim=1).max()
+    where = f"α = {power(run.alpha)}, t = {run.time}, width {run.width}"
+    if run.time == 0:
+        return f"{where}: no unit has moved yet, and the kernel is still that of the start."
+    way = (run.now - run.before).norm(dim=1)
+    first = run.before[way.argmax()].norm()
     return (
-        f"α = {power(run.alpha)}, t = {run.time}, width {run.width}: the kernel has moved by "
-        f"{percent(run.drift)} of itself; the hidden unit that moved most has gone a distance of "
-        f"{as_text(far)}, after a start about 1.4 from the middle."
+        f"{where}: the kernel has moved by {percent(run.drift)} of itself; the hidden unit that "
+        f"moved most has gone a distance of {as_text(way.max())}, from a start {as_text(first)} "
+        "away from the middle."
     )
 
 

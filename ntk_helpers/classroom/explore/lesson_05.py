@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ntk_helpers.classroom.data import Curve, wavy_curve
-from ntk_helpers.classroom.explore._control import Control, as_text, percent
+from ntk_helpers.classroom.explore._control import Control, as_text, percent, up_to
 from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, plot_match, plot_points, to_numpy
 from ntk_helpers.kernels.infinite import infinite_kernels
@@ -99,11 +99,18 @@ def draw_modes(run: Modes) -> Figure:
 
 def say_modes(run: Modes) -> str:
     """Return what `draw_modes` shows."""
-    shares = ", ".join(percent(share) for share in run.learned[: run.modes_that_learn].tolist())
-    gap = (run.full - run.curve).abs().max()
+    count, when = run.modes_that_learn, f"t = {as_text(run.time)}"
+    gap = up_to((run.full - run.curve).abs().max().item())
+    if count == 0:
+        return (
+            f"{when}: no mode learns; the curve stays at zero, {gap} away from that of all seven."
+        )
+    shares = ", ".join(percent(share) for share in run.learned[:count].tolist())
+    who, whose = ("It has", "its") if count == 1 else ("They have", "their")
+    away = f"{gap} away from" if count < len(run.learned) else "the same as"
     return (
-        f"t = {as_text(run.time)}, modes that learn: {run.modes_that_learn}. They have learned "
-        f"{shares or 'nothing'}; their curve is up to {gap:.2f} away from that of all seven."
+        f"{when}, modes that learn: {count}. {who} learned {shares}; {whose} curve is {away} that "
+        "of all seven."
     )
 
 

@@ -102,14 +102,17 @@ def say_crossing(run: Crossing) -> str:
     """Return what `draw_crossing` shows."""
 
     def end(values: Tensor) -> str:
-        step = leaves(values)
-        return f"leaves the chart at step {step}" if step else f"ends at {as_text(abs(values[-1]))}"
+        if step := leaves(values):
+            return f"off the chart (from step {step} on)"
+        size = abs(values[-1].item())
+        return "below the chart" if size < BOTTOM else f"at {as_text(size)}"
 
-    unstable = (run.factors.abs() > 1).sum()
+    unstable = (run.factors.abs() > 1 + 1e-9).sum().item()  # at the limit, it is 1 but for rounding
     return (
-        f"η is {run.rate_over_limit:g} times the limit, the mistake {run.mistake:g} times the real "
-        f"one; modes beyond their limit: {unstable}. Relative to its start, the fastest mode "
-        f"{end(run.theory)} by the formula, and {end(run.trained)} in the real run."
+        f"η at {run.rate_over_limit:g} × the limit, mistake × {run.mistake:g}: "
+        f"{unstable or 'none'} of {len(run.factors)} modes {'is' if unstable < 2 else 'are'} "
+        f"unstable. Relative to its start, the fastest mode ends {end(run.theory)} by the formula "
+        f"and {end(run.trained)} in the real run."
     )
 
 

@@ -32,7 +32,7 @@ class FeatureRun(NamedTuple):
         x_test: (400,) the input that matters.
         y_test: (400,) targets.
         trained: (400,) predictions of the trained network.
-        error: Its mean square error over the mean square of y_test: 1 knows nothing.
+        error: Its mean square error over the mean square of y_test: 1 if nothing was learned.
         kernel_error: That of its kernel at the start, at the time that suits the kernel best.
         drift: ‖K_end − K_start‖ / ‖K_start‖.
     """
@@ -155,8 +155,8 @@ def say_features(now: Features) -> str:
     """Return what `draw_features` shows."""
     return (
         f"Width {now.width}, α = {ALPHAS[now.alpha]}: the test error is {now.run.error:.2f}, where "
-        f"1 knows nothing and its own kernel gets to {now.run.kernel_error:.2f} at best; the "
-        f"kernel has moved by {percent(now.run.drift)} of itself."
+        f"1 means that nothing was learned and its own kernel gets to {now.run.kernel_error:.2f} "
+        f"at best; the kernel has moved by {percent(now.run.drift)} of itself."
     )
 
 

@@ -12,6 +12,7 @@ from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, to_numpy
 
 RATES = [0.5, 1.0, 1.5, 1.9, 2.1, 2.5, 3.0, 3.5, 3.9, 3.99]
+BOTTOM = 1e-12  # of the chart of the loss
 
 
 class Catapult(NamedTuple):
@@ -73,16 +74,18 @@ def draw_catapult(run: Catapult) -> Figure:
 def say_catapult(run: Catapult) -> str:
     """Return what `draw_catapult` shows."""
     peak = run.loss.argmax().item()
-    how = f"rises to {as_text(run.loss[peak])} at step {peak} and then falls" if peak else "falls"
+    how = f"peaks at {as_text(run.loss[peak])} at step {peak}" if peak else "falls from the start"
+    last = run.loss[-1].item()
+    end = f"at {as_text(last)}" if last > BOTTOM else "below the chart"
     return (
-        f"η = {run.rate:g} / λ₀, width {as_text(run.width)}: the loss {how}; η λ goes from "
-        f"{run.rate:g} to {run.curvature[-1]:.2f}, where the limit is 2."
+        f"η = {run.rate:g} / λ₀, width {as_text(run.width)}: the loss {how} and ends {end}; "
+        f"η λ goes from {run.rate:.2f} to {run.curvature[-1]:.2f}, where the limit is 2."
     )
 
 
 def large_steps() -> Explorer:
     """Return the explorer: learning rate and width of the smallest network that catapults."""
-    rate = "The learning rate times the first curvature λ₀. Beyond 2 the kernel begins to move."
+    rate = "The learning rate, in units of 1/λ₀. From where on does the kernel move?"
     width = "The number of hidden units. A wide network only waits longer."
     return Explorer(
         "learning rate and width of the smallest network that catapults",
