@@ -249,7 +249,7 @@ def test_while_something_trains_the_picture_is_dim_and_the_sentence_tells_it():
     seen = []
 
     def draw(line):
-        seen.append(("ntk-busy" in explorer._image._dom_classes, explorer._said.value))
+        seen.append(("ntk-busy" in explorer._dom_classes, explorer._said.value))
         return _flat(line["height"])
 
     explorer = _line(slow=("slope",))
@@ -257,7 +257,7 @@ def test_while_something_trains_the_picture_is_dim_and_the_sentence_tells_it():
     explorer._sliders["slope"].value = 2.0
     explorer._sliders["shift"].value = 2
     assert seen == [(True, "<p>training …</p>"), (False, "<p>At the end 3 &lt; 5.</p>")]
-    assert "ntk-busy" not in explorer._image._dom_classes
+    assert "ntk-busy" not in explorer._dom_classes
 
 
 def test_an_error_is_told_and_the_next_move_works():
@@ -271,7 +271,7 @@ def test_an_error_is_told_and_the_next_move_works():
     with pytest.raises(RuntimeError, match="too <steep>"):
         explorer._sliders["slope"].value = 2.0
     assert "no picture for these values (too &lt;steep&gt;)" in explorer._said.value
-    assert "ntk-busy" not in explorer._image._dom_classes
+    assert "ntk-busy" not in explorer._dom_classes
     explorer._sliders["slope"].value = -1.0
     assert explorer._said.value == "<p>At the end 0 &lt; 5.</p>"
     assert explorer._image.value != before

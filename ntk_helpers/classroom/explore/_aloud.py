@@ -9,7 +9,7 @@ from html import escape
 
 BUSY, SAID = "ntk-busy", "ntk-said"
 
-STYLE = f".{BUSY} {{opacity: 0.3}} .{SAID} p {{margin: 0; line-height: 1.4}}"
+STYLE = f".{BUSY} img {{opacity: 0.3}} .{SAID} p {{margin: 0; line-height: 1.4}}"
 
 # The classes are those of ipywidgets 7 and 8. A region that is read aloud must be the same node all
 # along, so the attribute is put on what holds the sentence, not on the sentence.

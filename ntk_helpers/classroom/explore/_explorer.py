@@ -84,7 +84,6 @@ class Explorer(widgets.VBox):
         )
         self._said = widgets.HTML(layout={"max_width": f"{SHOWN}px", "min_height": "40px"})
         self._said.add_class(_aloud.SAID)
-        self._refresh()
         for slider in self._sliders.values():
             slider.observe(self._refresh, names="value")
         rows = {name: [slider] for name, slider in self._sliders.items()}
@@ -101,6 +100,7 @@ class Explorer(widgets.VBox):
         rows = [widgets.HBox(row, layout=wrapped) for row in rows.values()]
         names = widgets.HTML(_aloud.script(about, self.labels.get(play, "")))
         super().__init__([*rows, self._image, self._said, names])
+        self._refresh()
 
     def __repr__(self) -> str:
         """Return the description, which stands in for the picture where no widget can be shown."""
@@ -169,7 +169,7 @@ class Explorer(widgets.VBox):
         trained = tuple(values[name] for name in self._slow)
         if self._slow and trained not in self._visited:
             self._said.value = _aloud.sentence("training …")
-            self._image.add_class(_aloud.BUSY)
+            self.add_class(_aloud.BUSY)  # a class of the picture's own would draw it again
         try:
             self._image.value = self.frame(**values)
             self._said.value = _aloud.sentence(self.say(**values))
@@ -179,7 +179,7 @@ class Explorer(widgets.VBox):
             self._said.value = _aloud.sentence(text)
             raise
         finally:
-            self._image.remove_class(_aloud.BUSY)
+            self.remove_class(_aloud.BUSY)
 
     def _reset(self, _button=None) -> None:
         """Put all sliders back to the start, and draw once."""
