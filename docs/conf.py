@@ -65,7 +65,7 @@ def _skip_unexplained(_app, _kind, _name, member, skip, _options):
 
 def _map_to_pages(_app, doctree, _page):
     """Let the map of the course, which leads to notebooks, lead to pages."""
-    for node in doctree.findall(nodes.raw):
+    for node in [*doctree.findall(nodes.raw)]:
         if node.astext().startswith('<nav class="ntk-map"'):
             node.replace_self(
                 nodes.raw("", node.astext().replace(".ipynb", ".html"), format="html")

@@ -19,6 +19,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from tools.learners_copy import refresh
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 if CHROMIUM is None:
@@ -80,13 +82,7 @@ class Lab:
     def __init__(self, folder: Path):
         """Start it in an empty folder."""
         self.folder = folder
-        (folder / "notebooks").mkdir()
-        for path in LESSONS:  # without outputs, so that what is seen is what has run
-            notebook = nbformat.read(path, as_version=4)
-            for cell in notebook.cells:
-                if cell.cell_type == "code":
-                    cell.update(outputs=[], execution_count=None)
-            nbformat.write(notebook, folder / "notebooks" / path.name)
+        refresh(folder / "notebooks")  # without outputs, so that what is seen is what has run
         for name, values in SETTINGS.items():
             path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,17 +122,24 @@ class Lab:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read() or "null")
 
-    def wait(self) -> None:
-        """Return when the server answers."""
+    def __enter__(self):
+        """Return it when the server answers."""
         end = time.monotonic() + 60
         while True:
             try:
                 self.call("status")
-                return
+                return self
             except OSError:
                 running = self.process.poll() is None and time.monotonic() < end
+                if not running:
+                    self.__exit__()
                 assert running, self.log.read_text(encoding="utf-8")
                 time.sleep(0.3)
+
+    def __exit__(self, *_error) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(20)
 
     def end_kernels(self) -> None:
         """Give back the memory of the notebooks that ran."""
@@ -146,13 +149,8 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    lab = Lab(tmp_path_factory.mktemp("lab"))
-    try:
-        lab.wait()
+    with Lab(tmp_path_factory.mktemp("lab")) as lab:
         yield lab
-    finally:
-        lab.process.terminate()
-        lab.process.wait(20)
 
 
 def wait_until(true, seconds: float, pause: float = 0.2) -> None:

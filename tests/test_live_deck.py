@@ -37,7 +37,6 @@ def lab(tmp_path, monkeypatch):
         "first cell, and choose *Start Deck* in the command palette. Esc ends it"
     ) in readme
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", VARIABLES["JUPYTER_CONFIG_PATH"])
-    lab = Lab(tmp_path)
     talk = nbformat.read(TALK, as_version=4)
     kinds = [cell.metadata.get("slideshow", {}).get("slide_type") for cell in talk.cells]
     begins = [index for index, kind in enumerate(kinds) if kind == "slide"]
@@ -47,12 +46,8 @@ def lab(tmp_path, monkeypatch):
             cell.update(outputs=[], execution_count=None)
     (tmp_path / "slides").mkdir()
     nbformat.write(talk, tmp_path / "slides" / TALK.name)
-    try:
-        lab.wait()
+    with Lab(tmp_path) as lab:
         yield lab
-    finally:
-        lab.process.terminate()
-        lab.process.wait(20)
 
 
 def shown(page, title):
