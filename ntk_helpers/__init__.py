@@ -7,6 +7,7 @@ from ntk_helpers import _needed  # noqa: F401 (it says, before all, what is miss
 from ntk_helpers._dice import generator
 from ntk_helpers.classroom import data
 from ntk_helpers.classroom.claim import claim
+from ntk_helpers.classroom.exponent import exponent
 from ntk_helpers.classroom.predict import predict
 from ntk_helpers.classroom.setup import best_device, choose_size, setup
 from ntk_helpers.kernels.empirical import empirical_ntk, layer_ntks
@@ -16,9 +17,10 @@ from ntk_helpers.pinn.dynamics import PINNDynamics
 from ntk_helpers.pinn.kernel import PINNKernel, pinn_kernel
 from ntk_helpers.pinn.problem import PoissonProblem, Standardized
 from ntk_helpers.pinn.training import PINNHistory, train_pinn
+from ntk_helpers.theory.change import KernelChange, kernel_change, kernel_drift
 from ntk_helpers.theory.dynamics import KernelDynamics
 from ntk_helpers.theory.gaussian import Gaussian, wide_ensemble
-from ntk_helpers.theory.lazy import LazyRegime, kernel_drift, lazy_regime
+from ntk_helpers.theory.lazy import LazyRegime, lazy_regime
 from ntk_helpers.theory.linearize import linearize
 from ntk_helpers.training.descent import History, gradient_descent
 from ntk_helpers.training.ensemble import EnsembleHistory, train_ensemble
@@ -33,6 +35,7 @@ __all__ = [
     "EnsembleHistory",
     "Gaussian",
     "History",
+    "KernelChange",
     "KernelDynamics",
     "Kernels",
     "LazyRegime",
@@ -48,9 +51,11 @@ __all__ = [
     "empirical_ntk",
     "exercises",
     "explore",
+    "exponent",
     "generator",
     "gradient_descent",
     "infinite_kernels",
+    "kernel_change",
     "kernel_drift",
     "layer_ntks",
     "lazy_regime",

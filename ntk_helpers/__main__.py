@@ -101,9 +101,10 @@ def exercises_solved(solved: dict[str, bool]) -> str:
         solved: What the copy's file keeps: the names of checkers that have said "correct".
     """
     from ntk_helpers.classroom.exercises import count_solved
+    from ntk_helpers.classroom.exercises._tally import title
 
     lessons = count_solved(solved)
-    begun = [f"lesson {name}: {done} of {of}" for name, (done, of) in lessons.items() if done]
+    begun = [f"{title(name)}: {done} of {of}" for name, (done, of) in lessons.items() if done]
     done, of = map(sum, zip(*lessons.values(), strict=True))
     return f"exercises     {done} of {of} solved ({', '.join(begun)})"
 

@@ -188,6 +188,8 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     yield "f_lin", f_lin, {"params": dict(mlp.named_parameters()), "x": X}, bad
     drift = {"k_now": KERNELS, "k_start": KERNELS | {"zero": 0 * K}}
     yield "kernel_drift", ntk.kernel_drift, {"k_now": K, "k_start": K}, drift
+    changed = {"k_now": KERNELS | {"zero": 0 * K}, "k_start": KERNELS | {"zero": 0 * K}}
+    yield "kernel_change", ntk.kernel_change, {"k_now": K, "k_start": K}, changed
 
     start = without(targets_y, "None")
     bad = {"k_train": KERNELS | NO_MATRIX, "y": targets_y, "f0": start, "loss": NAMES}

@@ -1,5 +1,6 @@
 """Every checker accepts the right answer and says of a wrong one what is wrong with it."""
 
+import itertools
 import json
 import math
 import os
@@ -22,6 +23,7 @@ from ntk_helpers.kernels.empirical import empirical_ntk
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = [getattr(exercises, f"lesson_{number:02d}") for number in range(8)]
+GROUPS = [*LESSONS, exercises.deeper]
 CHECKERS = {
     name: getattr(exercises, name) for name in exercises.__all__ if name.startswith("check_")
 }
@@ -35,8 +37,8 @@ def nothing_solved(monkeypatch):
 
 def _material(name, monkeypatch):
     """Return (cases, truth, mistakes, praise) of a checker."""
-    for lesson in LESSONS:
-        monkeypatch.setattr(lesson, "judge", lambda *arguments, also=None: arguments)
+    for group in GROUPS:
+        monkeypatch.setattr(group, "judge", lambda *arguments, also=None: arguments)
     _, *material = CHECKERS[name].__wrapped__(None)
     monkeypatch.undo()
     return material
@@ -160,13 +162,20 @@ def test_none_for_one_input_only_is_told_with_that_input():
     assert "returned None. Is the return statement missing?" in message
 
 
-def test_a_width_may_be_rounded_up_and_not_down():
-    def width(drift, n_0, drift_0, p):
-        return n_0 * (drift / drift_0) ** (1 / p)
+def width(drift, n_0, drift_0, p):
+    return n_0 * (drift / drift_0) ** (1 / p)
 
-    assert exercises.check_width_needed(lambda *a: math.ceil(width(*a))).passed
+
+def steps(share, smallest, largest):
+    return math.log(share) / math.log(1 - smallest / largest)
+
+
+@pytest.mark.parametrize(("name", "right"), [("width_needed", width), ("steps_until", steps)])
+def test_a_width_or_number_of_steps_may_be_rounded_up_and_not_down(name, right):
+    check = CHECKERS[f"check_{name}"]
+    assert check(lambda *a: math.ceil(right(*a))).passed
     for below in (int, round, math.floor):
-        message = exercises.check_width_needed(lambda *a, below=below: below(width(*a))).message
+        message = check(lambda *a, below=below: below(right(*a))).message
         assert "round up, with math.ceil" in message
 
 
@@ -179,16 +188,18 @@ def test_an_answer_that_leaves_the_kernel_or_returns_too_large_an_integer_is_no_
 
 
 def test_a_wrong_shape_is_named():
-    feedback = exercises.check_gradient_step(lambda theta, g, rate: (theta - rate * g)[:, None])
-    assert "expected shape (4,), got (4, 1)" in feedback.message
+    feedback = exercises.check_descent_on_quadratic(lambda h, theta, rate, k: theta[:, None])
+    assert "expected shape (2,), got (2, 1)" in feedback.message
 
 
 def test_an_answer_in_place_cannot_spoil_the_next_case():
-    def in_place(theta, gradient, rate):
-        theta -= rate * gradient
+    def in_place(hessian, theta, rate, steps):
+        hessian *= rate
+        for _ in range(steps):
+            theta -= hessian @ theta
         return theta
 
-    assert exercises.check_gradient_step(in_place).passed
+    assert exercises.check_descent_on_quadratic(in_place).passed
 
 
 @pytest.mark.parametrize("convert", [float, np.float64, torch.tensor])
@@ -239,9 +250,9 @@ def test_an_answer_looks_the_same_each_time(name, monkeypatch):
 
 
 def test_a_wrong_answer_shows_an_input_in_the_learner_s_words_and_both_answers():
-    message = exercises.check_push(lambda k, prediction, target, rate: 7.0).message
-    assert "For k = 0.8; prediction = 0.3; target = 1; rate = 0.1: the right" in message
-    assert "the right answer is 0.056, yours is 7." in message
+    message = exercises.check_target_for(lambda k, prediction, rate, shift: 7.0).message
+    assert "For k = 0.8; prediction = 0.3; rate = 0.1; shift = 0.05: the right" in message
+    assert "the right answer is 0.925, yours is 7." in message
 
 
 def test_where_the_learner_names_no_arguments_the_checker_does():
@@ -252,10 +263,14 @@ def test_where_the_learner_names_no_arguments_the_checker_does():
 
 
 def test_of_a_tensor_the_example_shows_the_shape_and_the_first_numbers():
-    message = exercises.check_loss_velocity(lambda gradient: 1.0).message
-    assert (
-        "For gradient (4,) = 1.541, −0.2934, …: the right answer is −7.531, yours is 1." in message
-    )
+    message = exercises.check_pinn_loss(lambda u, g, v, f: -1.0).message
+    assert "For u (2,) = 1.541, −0.2934; g (2,) = −2.179, 0.5684; v (5,) = −1.0" in message
+    assert "; f (5,) = −0.4033, −0.5966, …: the right answer is 10.96, yours is −1." in message
+
+
+def test_of_a_short_tensor_as_an_answer_the_example_shows_all_numbers():
+    message = exercises.check_descent_on_quadratic(lambda h, theta, rate, k: -h @ theta).message
+    assert "the right answer is 0.1391, −0.1016, yours is −0.5456, 0.2297." in message
 
 
 def test_the_example_is_the_first_case_that_is_wrong():
@@ -293,11 +308,107 @@ def test_every_argument_has_a_name(name, monkeypatch):
     assert line.count(" = ") == len(cases[0])
 
 
+# The pictures.
+
+PICTURES = {
+    "rate_of_curve": {"A": 0.079, "B": 0.01, "C": 0.082, "D": 0.04},
+    "design_of_curve": {"A": 2, "B": 4, "C": 1, "D": 3},
+}
+
+
+def test_the_losses_have_the_shapes_that_the_hints_speak_of():
+    steps, curvatures = torch.arange(61)[:, None], torch.tensor([1.0, 25.0])
+    loss = {
+        name: (curvatures * (1 - rate * curvatures) ** (2 * steps)).sum(1) / 2
+        for name, rate in PICTURES["rate_of_curve"].items()
+    }
+    slope = {name: curve.log().diff() for name, curve in loss.items()}
+    assert (slope["C"][1:] > 0).all()
+    assert all((slope[name] < 0).all() for name in "ABD")
+    assert slope["A"].std() < 0.03 * slope["A"].mean().abs()  # straight, and slow
+    assert (loss["A"] > 0.04 * loss["A"][0]).all()
+    assert slope["B"][:5].mean() < 10 * slope["B"][-5:].mean()  # a bend
+    assert loss["D"][1] < 0.04 * loss["D"][0]  # a first drop, and then straight
+    assert slope["D"][1:].std() < 1e-6
+    assert loss["D"][-1] < loss["B"][-1] < loss["A"][-1]
+
+
+def test_the_kernels_have_the_shapes_that_the_hints_speak_of():
+    angle = torch.linspace(0, math.pi, 61)
+    circle = torch.stack([angle.cos(), angle.sin()], 1)
+    designs = {
+        1: {"activation": "linear", "sigma_b": 0.0},
+        2: {"activation": "relu", "depth": 32, "sigma_w": 2**0.5, "sigma_b": 0.0},
+        3: {"activation": "erf", "depth": 3, "sigma_w": 5.0},
+        4: {"activation": "erf", "depth": 3, "sigma_w": 1.5, "sigma_b": 2.0},
+    }
+    curve = {}
+    for name, design in PICTURES["design_of_curve"].items():
+        kernel = ntk.infinite_kernels(circle[:1], circle, **designs[design]).ntk[0]
+        curve[name] = kernel / kernel[0]
+    assert torch.allclose(curve["C"], angle.cos())
+    assert curve["A"][5] < 0.5  # a narrow peak at 15°, over a floor
+    assert 0.25 < curve["A"].min() < 0.35
+    assert curve["B"][5] > 0.95
+    assert curve["B"].min() > 0.7
+    assert curve["D"][5] < 0.2
+    assert abs(curve["D"][30]) < 0.01  # no floor at a right angle, and below 0 beyond
+    assert (curve["D"][31:] < 0).all()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_read_off_right_in_one_way_only(name):
+    shown = PICTURES[name]
+    for order in itertools.permutations(shown.values()):
+        told = CHECKERS[f"check_{name}"](dict(zip(shown, order, strict=True)).get)
+        assert told.passed == (order == tuple(shown.values()))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_of_a_picture_a_curve_that_was_read_wrong_is_named_and_never_what_it_shows(name):
+    shown = PICTURES[name]
+    for wrong in shown:
+        answer = {**shown, wrong: 7}
+        message = CHECKERS[f"check_{name}"](lambda curve, answer=answer: answer[curve]).message
+        first, example, _ = message.splitlines()
+        assert first == "✗ Not yet: this is none of the usual mistakes. Look once more at this one:"
+        assert example == f'For curve = "{wrong}": yours, 7, is wrong.'
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_of_a_picture_each_pair_of_curves_taken_for_each_other_has_its_hint(name, monkeypatch):
+    shown, told = PICTURES[name], set()
+    _, _, mistakes, _ = _material(f"check_{name}", monkeypatch)
+    for a, b in itertools.combinations(shown, 2):
+        answer = {**shown, a: shown[b], b: shown[a]}
+        told.add(CHECKERS[f"check_{name}"](answer.get).message.splitlines()[0])
+    assert len(told) == 6
+    assert told <= {f"✗ Not yet: {hint}" for hint in mistakes}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_of_a_picture_read_in_part_the_learner_hears_nothing_yet(name):
+    feedback = CHECKERS[f"check_{name}"](lambda curve: {**PICTURES[name], "B": ...}[curve])
+    assert feedback.message.startswith(NOT_ATTEMPTED.message)
+
+
 # What is wrong with an answer that no hint of the exercise knows.
 
 
-def velocity(kernel, f, y):
-    return -kernel @ (f - y) / len(f)
+def crossing(c_fast, c_slow, fast, slow, n):
+    return n * math.log(c_fast / c_slow) / (fast - slow)
+
+
+def descent(hessian, theta, rate, k):
+    return torch.linalg.matrix_power(torch.eye(len(theta)) - rate * hessian, k) @ theta
+
+
+def residual(kernel, g, rate, k):
+    return descent(kernel / len(g), g, rate, k)
+
+
+def terms(u, g, v, f):
+    return torch.cat([u - g, v - f]).square() / 2
 
 
 def covariance(s, c, x, a):
@@ -306,10 +417,6 @@ def covariance(s, c, x, a):
 
 def left(eigenvalue, n, t):
     return math.exp(-eigenvalue * t / n)
-
-
-def half_life(eigenvalue, n):
-    return n * math.log(2) / eigenvalue
 
 
 def square(kernel):
@@ -322,43 +429,51 @@ def ntk_of(model, x1, x2):
 
 
 DIAGNOSES = {
-    "function_velocity": [
-        (lambda *a: 2 * velocity(*a), "yours is 2 times the right answer."),
-        (lambda k, f, y: 2 * k @ (f - y), "yours is −2N times the right answer, N = len(k)."),
-        (lambda k, f, y: velocity(k, f, y) / len(f), "yours is 1/N times the right answer"),
-        (lambda k, f, y: velocity(k, f, y) * len(f) ** 2, "yours is N² times the right answer"),
-        (lambda *a: velocity(*a) - 0.5, "yours is the right answer minus ½."),
-        (lambda k, f, y: velocity(k, f, y) + y, "yours is the right answer plus `y`."),
-        (lambda k, f, y: (f - y).square().mean() / 2, "that is the loss itself"),
-        (lambda k, f, y: -(f - y) / len(f), "the kernel is missing"),
-        (lambda *a: velocity(*a)[:, None], "got (4, 1): the numbers are right, with an axis"),
-        (lambda *a: 3 * velocity(*a)[:, None], "got (4, 1): an axis of length 1 too many"),
-        (lambda *a: 3 * velocity(*a)[1:, None], "got (3, 1): an axis of length 1 too many"),
-        (lambda k, f, y: -k @ (f[:, None] - y) / len(f), "got (4, 4): N × N numbers for N"),
-        (lambda *a: velocity(*a).sum(), "got (): yours is the sum of the right numbers"),
-        (lambda *a: velocity(*a).mean(), "got (): yours is the mean of the right numbers"),
-        (lambda k, f, y: (f - y).norm(), "an axis is gone. Was too much summed"),
+    "residual_after": [
+        (lambda *a: 2 * residual(*a), "yours is 2 times the right answer."),
+        (
+            lambda k, g, rate, steps: -2 * len(k) * residual(k, g, rate, steps),
+            "yours is −2N times the right answer, N = len(k).",
+        ),
+        (lambda k, *a: residual(k, *a) / len(k), "yours is 1/N times the right answer"),
+        (lambda k, *a: residual(k, *a) * len(k) ** 2, "yours is N² times the right answer"),
+        (lambda *a: residual(*a) - 0.5, "yours is the right answer minus ½."),
+        (lambda k, y, c, j: residual(k, y, c, j) + y, "yours is the right answer plus `y`."),
+        (lambda k, g, rate, steps: residual(k, g, rate * len(k), steps), "the 1/N of the mean"),
+        (lambda *a: residual(*a)[:, None], "got (3, 1): the numbers are right, with an axis"),
+        (lambda *a: 3 * residual(*a)[:, None], "got (3, 1): an axis of length 1 too many"),
+        (lambda *a: 3 * residual(*a)[1:, None], "got (2, 1): an axis of length 1 too many"),
+        (lambda k, g, *a: k @ (g[:, None] - g), "got (3, 3): N × N numbers for N"),
+        (lambda *a: residual(*a).sum(), "got (): yours is the sum of the right numbers"),
+        (lambda *a: residual(*a).mean(), "got (): yours is the mean of the right numbers"),
+        (lambda k, g, *a: g.norm(), "an axis is gone. Was too much summed"),
+        (lambda k, g, *a: g[:-1], "got (2,): count the entries along each axis."),
     ],
-    "half_life": [
-        (lambda value, n: n * half_life(value, n), "yours is `n` times the right answer."),
-        (lambda value, n: 1 / half_life(value, n), "upside down: yours is 1 divided by"),
-        (lambda *a: -2 / half_life(*a), "upside down: yours is −2 divided by the right answer."),
-        (lambda value, n: value / n, "this is none of the usual mistakes"),
-        (lambda *a: math.exp(half_life(*a)), "yours is the exponential of the right answer"),
+    "descent_on_quadratic": [
+        (lambda *a: abs(descent(*a)), "yours is the absolute value of the right answer")
+    ],
+    "crossing_time": [
+        (lambda a, b, c, d, n: n * crossing(a, b, c, d, n), "yours is `n` times the right answer."),
+        (lambda *a: 1 / crossing(*a), "upside down: yours is 1 divided by"),
+        (lambda *a: -2 / crossing(*a), "upside down: yours is −2 divided by the right answer."),
+        (lambda c_fast, c_slow, fast, slow, n: fast / n, "this is none of the usual mistakes"),
+        (lambda *a: math.exp(crossing(*a)), "yours is the exponential of the right answer"),
     ],
     "mode_left": [
         (lambda *a: left(*a) ** 2, "yours is the square of the right answer."),
         (lambda *a: left(*a) ** 0.5, "yours is the square root of the right answer."),
         (lambda value, n, t: -value * t / n, "yours is the logarithm of the right answer."),
     ],
-    "line_kernel": [
-        (lambda x1, x2, c: -x1 * x2 - c * c, "yours is −1 times the right answer: look for a sign"),
-        (lambda x1, x2, c: 1 - x1 * x2 - c * c, "yours is 1 minus the right answer."),
+    "sum_kernel": [
+        (lambda c, g, h: -c * c * g - h, "yours is −1 times the right answer: look for a sign"),
+        (lambda c, g, h: 1 - c * c * g - h, "yours is 1 minus the right answer."),
+        (lambda c, g, h: (c * c * g + h) / 2, "yours is ½ times the right"),
     ],
     "tangent_kernel": [
         (lambda *a: ntk_of(*a) / 3, "yours is 1/3 times the right answer."),
         (lambda *a: 0.3 * ntk_of(*a), "yours is 0.3 times the right answer."),
         (lambda *a: 0 * ntk_of(*a), "yours is 0 in every case."),
+        (lambda *a: ntk_of(*a).trace(), "that is one number: the sum over outputs"),
     ],
     "trained_covariance": [
         (lambda *a: covariance(*a).flip(0), "these are the right numbers in reverse order."),
@@ -370,17 +485,16 @@ DIAGNOSES = {
         (lambda kernel: kernel.permute(0, 2, 1, 3), "the right order; only the shape is missing"),
         (lambda kernel: square(kernel.flip(1)), "these are the right numbers, in another order."),
     ],
-    "loss_velocity": [
-        (lambda gradient: -(gradient**2), "got (4,): these are the right numbers, not yet summed."),
-        (lambda gradient: -len(gradient) * gradient**2, "the right numbers, not yet averaged."),
-        (lambda gradient: -gradient, "got (4,): an axis too many. Is a sum or a product"),
-    ],
     "half_time": [
         (lambda kernel: 0.6931 / kernel, "the first digits are right. Was a constant rounded"),
         (lambda kernel: math.nan, "yours is not finite"),
         (
             lambda kernel: [math.log(2) / kernel],
             "expected shape (), got (1,): the numbers are right",
+        ),
+        (
+            lambda kernel: [torch.tensor(math.log(2)) / kernel, 0.3],
+            "only the first of your numbers",
         ),
     ],
     "mse_rate": [
@@ -389,19 +503,15 @@ DIAGNOSES = {
         (lambda rate, n: 300 * rate / n, "yours is 150 times the right answer."),
         (lambda rate, n: -1e9 * rate / n, "yours is −5e+08 times the right answer."),
     ],
-    "gradient_step": [
-        (lambda theta, g, rate: abs(theta - rate * g), "yours is the absolute value of the right"),
-        (lambda theta, g, rate: theta[:-1], "got (3,): count the entries along each axis."),
+    "pinn_loss": [
+        (lambda u, g, v, f: -(u - g) @ (u - g) - (v - f) @ (v - f), "yours is −2 times"),
+        (lambda *a: terms(*a), "got (7,): these are the right numbers, not yet summed."),
+        (lambda *a: 7 * terms(*a), "got (7,): these are the right numbers, not yet averaged."),
+        (lambda *a: terms(*a).sqrt(), "got (7,): an axis too many. Is a sum or a product"),
     ],
-    "loss_decay": [(lambda k, g: -g @ k @ g / len(g) ** 2 / 2, "yours is ½ times the right")],
-    "pinn_loss": [(lambda u, g, v, f: -(u - g) @ (u - g) - (v - f) @ (v - f), "yours is −2 times")],
     "time_to_margin": [(lambda k, start, end: end.exp() - start.exp(), "yours is `k` times")],
-    "largest_rate": [(lambda h: 2 / torch.linalg.eigvalsh(h), "only the last of your numbers is")],
-    "order": [
-        (
-            lambda h, error: [torch.tensor([1.0, 2.0])[(error < h).any().int()], 0.3],
-            "only the first",
-        )
+    "largest_kernel_rate": [
+        (lambda k: 2 * len(k) / torch.linalg.eigvalsh(k), "only the last of your numbers is")
     ],
     "catapult_step": [(lambda *a: LESSONS[7]._step(*a)[0], "yours is only the first of the right")],
     "block_velocity": [
@@ -433,15 +543,15 @@ def test_a_mistake_is_told_in_general_words_where_the_exercise_has_no_hint(name,
     ("name", "answer"),
     [
         # A factor, a term, a power in one case and not in the other; a factor for each entry.
-        ("half_life", lambda value, n: half_life(value, n) * (2 if n == 10 else 3)),
-        ("half_life", lambda value, n: half_life(value, n) + (2 if n == 10 else 3)),
-        ("half_life", lambda value, n: half_life(value, n) * (1 if n == 10 else -1)),
-        ("half_life", lambda value, n: half_life(value, n) ** (2 if n == 10 else 3)),
-        ("half_life", lambda value, n: half_life(value, n) * (n if n == 10 else value)),
-        ("half_life", lambda value, n: half_life(value, n) + (n if n == 10 else value)),
-        ("function_velocity", lambda k, f, y: velocity(k, f, y) * torch.arange(1, len(f) + 1)),
-        ("function_velocity", lambda k, f, y: velocity(k, f, y) + torch.arange(len(f))),
-        ("function_velocity", lambda k, f, y: velocity(k, f, y) * len(f) ** 0.5),
+        ("crossing_time", lambda *a: crossing(*a) * (2 if a[-1] == 20 else 3)),
+        ("crossing_time", lambda *a: crossing(*a) + (2 if a[-1] == 20 else 3)),
+        ("crossing_time", lambda *a: crossing(*a) * (1 if a[-1] == 20 else -1)),
+        ("crossing_time", lambda *a: crossing(*a) ** (2 if a[-1] == 20 else 3)),
+        ("crossing_time", lambda *a: crossing(*a) * (a[-1] if a[-1] == 20 else a[0])),
+        ("crossing_time", lambda *a: crossing(*a) + (a[-1] if a[-1] == 20 else a[0])),
+        ("residual_after", lambda *a: residual(*a) * torch.arange(1, len(a[1]) + 1)),
+        ("residual_after", lambda *a: residual(*a) + torch.arange(len(a[1]))),
+        ("residual_after", lambda *a: residual(*a) * len(a[1]) ** 0.5),
         ("tangent_kernel", lambda *a: ntk_of(*a).tril() + 2 * ntk_of(*a).triu(1)),
         ("drift_floor", lambda kernel, rate: 1.0),
         ("mse_rate", lambda rate, n: 1e308),  # near it all right answers are the same
@@ -479,15 +589,17 @@ def run(source: str) -> exercises.Feedback:
 
 def test_an_error_is_told_with_its_line_in_the_cell():
     feedback = run(
-        "def step(theta, gradient, learning_rate):\n"
-        "    change = -gradient\n"
+        "def descent(hessian, theta, learning_rate, steps):\n"
+        "    change = -hessian @ theta\n"
         "    return theta + learning_rate @ change\n"
-        "exercises.check_gradient_step(step)"
+        "exercises.check_descent_on_quadratic(descent)"
     )
     first, place, called, _ = feedback.message.splitlines()
     assert first.startswith("⚠ Not yet: your function raised TypeError: ")
     assert place == "In line 3: `return theta + learning_rate @ change`"
-    assert called.startswith("Called with theta (4,) = 1.541, −0.2934, …; gradient (4,) = ")
+    assert called.startswith(
+        "Called with hessian (2, 2) = 1.509, 0.2066, …; theta (2,) = 0.3923, −"
+    )
 
 
 def test_the_line_is_the_learner_s_also_where_torch_raised_the_error():
@@ -542,7 +654,7 @@ def float32():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("lesson", _tally.LESSONS)
+@pytest.mark.parametrize("lesson", [name for name in _tally.LESSONS if name != "deeper"])
 def test_the_solutions_pass_before_the_first_cell_has_run(lesson, float32):
     (path,) = (ROOT / "notebooks" / "solutions").glob(f"{lesson}_*.ipynb")
     cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
@@ -562,16 +674,18 @@ def test_numbers_and_tables_that_an_answer_makes_pass_before_the_first_cell(floa
     two = torch.tensor(2.0)
     assert exercises.check_half_time(lambda kernel: two.log() / kernel).passed
     assert exercises.check_half_time(lambda kernel: np.float32(math.log(2)) / kernel).passed
-    assert exercises.check_largest_rate(lambda h: two / torch.linalg.eigvalsh(h)[-1]).passed
+    assert exercises.check_largest_kernel_rate(
+        lambda kernel: two * len(kernel) / torch.linalg.eigvalsh(kernel)[-1]
+    ).passed
     assert exercises.check_residual_after(residual_after).passed
-    assert exercises.check_gradient_step(
-        lambda theta, g, rate: theta - rate * (torch.eye(len(theta)) @ g)
+    assert exercises.check_descent_on_quadratic(
+        lambda h, theta, rate, k: torch.matrix_power(torch.eye(len(h)) - rate * h, k) @ theta
     ).passed
 
 
 def test_a_table_of_float32_from_outside_is_told_to_come_from_before_the_first_cell(float32):
-    table = torch.eye(4)
-    message = exercises.check_gradient_step(lambda theta, g, rate: theta - table @ g).message
+    table = torch.eye(2)
+    message = exercises.check_descent_on_quadratic(lambda h, theta, *a: table @ theta).message
     assert "The inputs are float64, the course's default: run the notebook from its fi" in message
 
 
@@ -607,7 +721,24 @@ def test_each_answer_ends_with_how_many_exercises_of_its_lesson_are_solved():
     for name in SOLUTIONS:
         solve(name)
     assert last_line() == "3 of 3 exercises of lesson 00 solved."
-    assert "0 of 5 exercises of lesson 01 solved." in exercises.check_order(...).message
+    assert "0 of 3 exercises of lesson 01 solved." in exercises.check_steps_until(...).message
+
+
+def test_the_exercises_of_the_deeper_notebooks_are_counted_by_themselves():
+    def deeper(answer=...):
+        return exercises.check_as_square(answer).message.splitlines()[-1]
+
+    solve("check_half_time")
+    assert deeper() == "0 of 4 exercises of the deeper notebooks solved."
+    assert deeper(square) == "1 of 4 exercises of the deeper notebooks solved."
+    assert last_line() == "1 of 3 exercises of lesson 00 solved."
+
+
+def test_the_count_goes_from_lesson_to_lesson_and_ends_with_the_deeper_notebooks():
+    counted = exercises.count_solved(["check_steps_until", "check_as_square", "check_order"])
+    assert [*counted] == [*(f"{lesson:02d}" for lesson in range(8)), "deeper"]
+    assert {name: done for name, (done, _) in counted.items() if done} == {"01": 1, "deeper": 1}
+    assert [counted[f"0{lesson}"][1] for lesson in range(5)] == [3] * 5  # as the course promises
 
 
 def test_the_lessons_have_all_checkers_between_them():
@@ -638,12 +769,14 @@ def test_another_kernel_knows_what_was_solved_in_a_learner_s_copy(kept):
 
 def test_what_another_kernel_wrote_in_the_meantime_stays(kept):
     solve("check_half_time")
-    kept.write_text('{"votes": {"?": "a"}, "exercises": {"check_order": true}}', encoding="utf-8")
+    kept.write_text(
+        '{"votes": {"?": "a"}, "exercises": {"check_alignment": true}}', encoding="utf-8"
+    )
     solve("check_mse_rate")
     assert last_line() == "2 of 3 exercises of lesson 00 solved."
     everything = json.loads(kept.read_text(encoding="utf-8"))
     assert everything["votes"] == {"?": "a"}
-    assert everything["exercises"] == {"check_order": True, "check_mse_rate": True}
+    assert everything["exercises"] == {"check_alignment": True, "check_mse_rate": True}
 
 
 @pytest.mark.parametrize("content", ['{"votes": {', "[1]", "3"])

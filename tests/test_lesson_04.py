@@ -6,7 +6,7 @@ import torch
 from ntk_helpers.classroom.explore import lesson_04, lesson_04_scale
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
-from ntk_helpers.theory.lazy import kernel_drift
+from ntk_helpers.theory.change import kernel_drift
 from ntk_helpers.training.descent import gradient_descent
 
 

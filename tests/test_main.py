@@ -61,14 +61,16 @@ def test_the_exercises_solved_in_a_learner_s_copy_are_counted_for_each_lesson_be
     monkeypatch.chdir(tmp_path)
     assert report.main() == 0
     assert "exercises" not in capsys.readouterr().out
-    solved = ["check_mse_rate", "check_half_time", "check_order", "check_of_another_edition"]
+    solved = ["check_mse_rate", "check_half_time", "check_steps_until", "check_as_square"]
+    solved += ["check_of_another_edition"]
     (tmp_path / "work").mkdir()
     kept = tmp_path / "work" / ".progress.json"
     kept.write_text(json.dumps({"exercises": dict.fromkeys(solved, True)}), encoding="utf-8")
     assert report.main() == 0
     number = sum(name.startswith("check_") for name in exercises.__all__)
     *_, line, empty, last = capsys.readouterr().out.splitlines()
-    assert line == f"exercises     3 of {number} solved (lesson 00: 2 of 3, lesson 01: 1 of 5)"
+    begun = "lesson 00: 2 of 3, lesson 01: 1 of 3, the deeper notebooks: 1 of 4"
+    assert line == f"exercises     4 of {number} solved ({begun})"
     assert (empty, last) == ("", "Ready.")
     assert report.main(brief=True) == 0
     assert "exercises" not in capsys.readouterr().out

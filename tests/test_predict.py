@@ -141,11 +141,11 @@ def test_in_a_learner_s_copy_the_vote_is_remembered(screen, votes, tmp_path, mon
     (tmp_path / "work" / "deeper").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work" / "deeper")
     kept = tmp_path / "work" / ".progress.json"
-    kept.write_text('{"exercises": {"check_order": true}}', encoding="utf-8")
+    kept.write_text('{"exercises": {"check_mse_rate": true}}', encoding="utf-8")
     ntk.predict(**QUESTION)
     votes[0].buttons["b"].click()
     saved = json.loads(kept.read_text(encoding="utf-8"))
-    assert saved == {"exercises": {"check_order": True}, "votes": {"Is 2 < 3?": "b"}}
+    assert saved == {"exercises": {"check_mse_rate": True}, "votes": {"Is 2 < 3?": "b"}}
     ntk.predict(**QUESTION)
     assert votes[1].cast == "b"
     ntk.claim("number", 1, below=2)

@@ -11,7 +11,7 @@ from tools.run_notebooks import notebooks
 
 # Lessons of the first edition, which do not keep these rules yet. The list only shrinks: it takes
 # no new name, and a lesson that keeps the rules has to leave it.
-NOT_YET = [f"0{lesson}" for lesson in range(1, 8)]
+NOT_YET = ["05", "06", "07"]
 LIMITS = {"00": 35, "01": 50, "08": 50}  # minutes; 60 for all others
 MEASURED_QUESTIONS = 7
 
@@ -163,7 +163,7 @@ def test_a_claim_has_a_literal_name_and_no_two_have_the_same(path):
 
 
 def test_the_list_of_exceptions_only_shrinks():
-    assert set(NOT_YET) <= {"01", "02", "03", "04", "05", "06", "07"}
+    assert set(NOT_YET) <= {"05", "06", "07"}
     for stem, path in LESSONS.items():
         if stem[:2] in NOT_YET:
             breaks = [too_long(path), open_plumbing(path), loose_dice(path), unvoted(path)]

@@ -1,4 +1,4 @@
-"""Whether the theory of a constant kernel applies to a run: drift, and the lazy-regime number."""
+"""Whether the theory of a constant kernel applies to a run, and the lazy-regime number."""
 
 import copy
 import math
@@ -13,32 +13,9 @@ from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._jacobian import real
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.theory._derivatives import Derivatives, differentiating
+from ntk_helpers.theory.change import kernel_drift
 from ntk_helpers.theory.dynamics import KernelDynamics
 from ntk_helpers.training.descent import gradient_descent
-
-
-def kernel_drift(k_now: Tensor, k_start: Tensor) -> float:
-    """Return ‖K_now − K_start‖ / ‖K_start‖, Frobenius norms: how far the kernel has moved.
-
-    Derived in notebooks/04_infinite_width.ipynb, "Does the kernel move while the network
-    learns?".
-
-    Args:
-        k_now: A kernel of any shape.
-        k_start: The same kernel at the start.
-
-    Returns:
-        A number ≥ 0.
-    """
-    _checks.require_tensor("k_now", k_now)
-    _checks.require_tensor("k_start", k_start)
-    _checks.require_same_place(k_start=k_start, k_now=k_now)
-    if k_now.shape != k_start.shape or not k_start.any():
-        raise ValueError(
-            f"k_now and k_start must be kernels of one shape, k_start not all zero; got "
-            f"{tuple(k_now.shape)} and {tuple(k_start.shape)}."
-        )
-    return float((k_now - k_start).norm() / k_start.norm())
 
 
 @dataclass(frozen=True)

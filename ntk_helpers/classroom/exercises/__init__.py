@@ -2,6 +2,12 @@
 
 from ntk_helpers.classroom.exercises._feedback import Feedback
 from ntk_helpers.classroom.exercises._tally import count_solved
+from ntk_helpers.classroom.exercises.deeper import (
+    check_as_square,
+    check_class_alignment,
+    check_layer_kernel,
+    check_standard_kernel,
+)
 from ntk_helpers.classroom.exercises.lesson_00 import (
     check_half_time,
     check_mse_rate,
@@ -9,29 +15,22 @@ from ntk_helpers.classroom.exercises.lesson_00 import (
 )
 from ntk_helpers.classroom.exercises.lesson_01 import (
     check_descent_on_quadratic,
-    check_gradient_step,
-    check_largest_rate,
-    check_loss_velocity,
-    check_order,
+    check_rate_of_curve,
+    check_steps_until,
 )
 from ntk_helpers.classroom.exercises.lesson_02 import (
-    check_function_velocity,
-    check_line_kernel,
-    check_loss_decay,
-    check_push,
+    check_sum_kernel,
     check_tangent_kernel,
+    check_target_for,
 )
 from ntk_helpers.classroom.exercises.lesson_03 import (
-    check_as_square,
-    check_class_alignment,
-    check_cosine,
-    check_half_life,
-    check_layer_kernel,
+    check_crossing_time,
+    check_design_of_curve,
+    check_zeros_at_least,
 )
 from ntk_helpers.classroom.exercises.lesson_04 import (
-    check_next_ntk,
+    check_linear_ntk,
     check_next_variance,
-    check_standard_kernel,
     check_width_needed,
 )
 from ntk_helpers.classroom.exercises.lesson_05 import (
@@ -64,36 +63,33 @@ __all__ = [
     "check_block_velocity",
     "check_catapult_step",
     "check_class_alignment",
-    "check_cosine",
+    "check_crossing_time",
     "check_descent_on_quadratic",
+    "check_design_of_curve",
     "check_drift_floor",
     "check_forecast_at",
-    "check_function_velocity",
-    "check_gradient_step",
-    "check_half_life",
     "check_half_time",
     "check_largest_kernel_rate",
-    "check_largest_rate",
     "check_layer_kernel",
-    "check_line_kernel",
-    "check_loss_decay",
-    "check_loss_velocity",
+    "check_linear_ntk",
     "check_mode_left",
     "check_mse_rate",
-    "check_next_ntk",
     "check_next_variance",
-    "check_order",
     "check_pinn_loss",
-    "check_push",
+    "check_rate_of_curve",
     "check_residual_after",
     "check_scaled_derivative",
     "check_standard_kernel",
     "check_steps_needed",
+    "check_steps_until",
+    "check_sum_kernel",
     "check_tangent_kernel",
+    "check_target_for",
     "check_theory_applies",
     "check_time_to_margin",
     "check_trained_covariance",
     "check_weighted_eigenvalues",
     "check_width_needed",
+    "check_zeros_at_least",
     "count_solved",
 ]

@@ -23,6 +23,8 @@ def argument_names(answer: Callable, truth: Callable, count: int) -> list[str]:
 def example(names: list[str], case: tuple, wanted, got) -> str:
     """Return a sentence: an input, the right answer there, and the learner's.
 
+    Where the input is a name in a picture, the right answer is the exercise, and stays unsaid.
+
     Args:
         names: Names of the arguments.
         case: The arguments.
@@ -40,6 +42,8 @@ def example(names: list[str], case: tuple, wanted, got) -> str:
             break
     if isinstance(wanted, bool) and isinstance(got, bool):
         pair = [wanted, got]
+    if any(isinstance(argument, str) for argument in case):
+        return f"For {inputs(names, case)}: yours, {pair[1]}, is wrong."
     return f"For {inputs(names, case)}: the right answer{where} is {pair[0]}, yours is {pair[1]}."
 
 
@@ -51,6 +55,8 @@ def inputs(names: list[str], case: tuple) -> str:
 
 def _argument(name: str, value, most: int) -> str:
     """Return an argument in few words: of a tensor the shape and the first `most` numbers."""
+    if isinstance(value, str):
+        return f'{name} = "{value}"'
     numbers = as_tensor(value)
     if numbers is None:
         return f"{name} = {type(value).__name__}"

@@ -19,6 +19,7 @@ from ntk_helpers.classroom.exercises._feedback import (
 from ntk_helpers.classroom.exercises._numbers import agree, as_tensor
 
 UNUSUAL = "this is none of the usual mistakes. Work out this input by hand:"
+UNSEEN = "this is none of the usual mistakes. Look once more at this one:"
 
 
 def judge(
@@ -87,7 +88,8 @@ def _compare(names, cases, results, truth, mistakes, praise, also) -> Feedback:
     for hint, mistake in mistakes.items():
         if agree(given, [as_tensor(mistake(*case)) for case in cases]):
             return wrong(f"{hint}\n{shown}")
-    return wrong(f"{diagnose(names, cases, given, expected) or UNUSUAL}\n{shown}")
+    unknown = UNSEEN if isinstance(cases[failing][0], str) else UNUSUAL
+    return wrong(f"{diagnose(names, cases, given, expected) or unknown}\n{shown}")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""Check the exercises of lesson 01: descent, its limit, its order, and the flow."""
+"""Check the exercises of lesson 01: a loss curve's rate, descent without a loop, its last steps."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -7,57 +8,48 @@ from torch import Tensor
 
 from ntk_helpers.classroom.exercises._feedback import Feedback
 from ntk_helpers.classroom.exercises._judge import draws, judge
+from ntk_helpers.classroom.exercises._picture import read_off
 from ntk_helpers.classroom.exercises._tally import counted
+
+
+@counted
+def check_rate_of_curve(answer: Callable) -> Feedback:
+    """Check `rate_of(curve)`: the learning rate of each loss in a picture, curvatures 1 and 25."""
+    rates = {"C": 0.082, "D": 0.04, "A": 0.079, "B": 0.01}
+    return judge(
+        answer,
+        [(curve,) for curve in rates],
+        read_off(rates),
+        {
+            "C grows, so its rate is above the limit 2/25 = 0.08; A falls in every step.": read_off(
+                rates, "AC"
+            ),
+            "with 1/25 = 0.04 the steep direction is gone after one step, as in D; B needs several steps.": read_off(
+                rates, "BD"
+            ),
+            "with a small rate the curve bends: the steep direction goes first, and then the flat one crawls; A keeps one speed.": read_off(
+                rates, "AB"
+            ),
+            "just below the limit the steep direction jumps from side to side and hardly shrinks; D has lost it in one step.": read_off(
+                rates, "AD"
+            ),
+            "C grows, and no small rate can do that: only above 2/25 = 0.08 does the steep direction grow in every step.": read_off(
+                rates, "BC"
+            ),
+            "C grows, so its rate is above 2/25 = 0.08; half of this limit is the best rate for the steep direction.": read_off(
+                rates, "CD"
+            ),
+            "a larger rate is not always faster: beyond 1/25 = 0.04 the steep direction overshoots, and just below 0.08 it hardly shrinks.": read_off(
+                rates, "ABD"
+            ),
+        },
+        "A straight line, a bend, a first drop, a rise: a loss curve tells where its rate stands.",
+    )
 
 
 def _hessians() -> list[Tensor]:
     """Return two positive definite matrices, (2, 2) and (3, 3)."""
     return [a @ a.T + torch.eye(len(a), dtype=a.dtype) for a in draws((2, 2), (3, 3), seed=1)]
-
-
-@counted
-def check_gradient_step(answer: Callable) -> Feedback:
-    """Check `gradient_step(theta, gradient, learning_rate)`: the parameters after one step of descent."""
-    return judge(
-        answer,
-        [(*draws((4,), (4,)), 0.1), (*draws((2, 3), (2, 3), seed=1), 0.7)],
-        lambda theta, gradient, rate: theta - rate * gradient,
-        {
-            "the sign: descent subtracts the gradient.": lambda theta, gradient, rate: (
-                theta + rate * gradient
-            ),
-            "the learning rate is missing.": lambda theta, gradient, rate: theta - gradient,
-            "that is the change; the parameters after the step are θ plus the change.": lambda theta, gradient, rate: (
-                -rate * gradient
-            ),
-        },
-        "This is Euler's method with step η.",
-    )
-
-
-@counted
-def check_largest_rate(answer: Callable) -> Feedback:
-    """Check `largest_rate(hessian)`: the learning rate above which descent on a quadratic diverges."""
-    return judge(
-        answer,
-        [(hessian,) for hessian in _hessians()],
-        lambda hessian: 2 / torch.linalg.eigvalsh(hessian)[-1],
-        {
-            "1/λ_max is the rate that kills the steepest mode in one step; the limit is twice that.": lambda hessian: (
-                1 / torch.linalg.eigvalsh(hessian)[-1]
-            ),
-            "you used the smallest eigenvalue; the steepest direction diverges first.": lambda hessian: (
-                2 / torch.linalg.eigvalsh(hessian)[0]
-            ),
-            "the trace is the sum of the eigenvalues; only the largest one counts.": lambda hessian: (
-                2 / hessian.trace()
-            ),
-            "you inverted it: the limit is 2 divided by λ_max.": lambda hessian: (
-                torch.linalg.eigvalsh(hessian)[-1] / 2
-            ),
-        },
-        "|1 − ηλ| < 1 for every eigenvalue, and λ_max is the first to break it.",
-    )
 
 
 @counted
@@ -97,49 +89,46 @@ def check_descent_on_quadratic(answer: Callable) -> Feedback:
 
 
 @counted
-def check_order(answer: Callable) -> Feedback:
-    """Check `order(step_sizes, errors)`: the slope of log error against log step size."""
-    step = torch.tensor([0.4, 0.2, 0.1, 0.05], dtype=torch.float64)
-    cases = [(step, 3 * step), (step, 0.7 * step**2)]
+def check_steps_until(answer: Callable) -> Feedback:
+    """Check `steps_until(share, smallest, largest)`: steps of 1/largest until no direction of a quadratic has more than `share` left."""
 
-    def slope(h, error):
-        x, y = h.log(), error.log()
-        return ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
+    def steps(share, smallest, largest):
+        return math.log(share) / math.log(1 - smallest / largest)
 
     return judge(
         answer,
-        cases,
-        slope,
+        [(0.05, 1.0, 25.0), (0.1, 0.5, 4.0)],
+        steps,
         {
-            "that is the slope without logarithms.": lambda h, error: (
-                ((h - h.mean()) * (error - error.mean())).sum() / (h - h.mean()).square().sum()
+            "after so many steps a little more than `share` is still left: round up, with math.ceil.": lambda *a: (
+                math.floor(steps(*a))
             ),
-            "the sign: the error shrinks when the step shrinks, so the slope is positive.": lambda h, e: (
-                -slope(h, e)
+            "that is the flow, which leaves e^(−smallest/largest) after a step; descent leaves 1 − smallest/largest.": lambda share, smallest, largest: (
+                math.log(1 / share) * largest / smallest
             ),
-            "the axes are swapped: log error goes up, log step goes across.": lambda h, error: (
-                slope(error, h)
+            "the logarithms are missing: each step multiplies what is left, so `share` is a power of 1 − smallest/largest.": lambda share, smallest, largest: (
+                share / (1 - smallest / largest)
+            ),
+            "that would be a straight line to 0; each step takes its part of what is left, not of the start.": lambda share, smallest, largest: (
+                (1 - share) * largest / smallest
+            ),
+            "the number comes out negative: both logarithms are, and their ratio is not.": lambda *a: (
+                -steps(*a)
+            ),
+            "upside down: a smaller `share` takes more steps.": lambda *a: 1 / steps(*a),
+            "that is the rate 2/largest, with which the steepest direction never shrinks; the rate here is 1/largest.": lambda share, smallest, largest: (
+                math.log(share) / math.log(abs(1 - 2 * smallest / largest))
+            ),
+            "one step clears the steepest direction; the flattest, `smallest`, keeps you waiting.": lambda share, smallest, largest: (
+                1
+            ),
+            "smallest/largest is what a step takes away from the flattest direction; 1 minus that is left.": lambda share, smallest, largest: (
+                math.log(share) / math.log(smallest / largest)
+            ),
+            "that is when the loss, a square, has come down to `share`; the distance itself takes twice as long.": lambda *a: (
+                steps(*a) / 2
             ),
         },
-        "Order 1: halve the step, halve the error. Order 2: a quarter.",
-    )
-
-
-@counted
-def check_loss_velocity(answer: Callable) -> Feedback:
-    """Check `loss_velocity(gradient)`: dL/dt along gradient flow."""
-    return judge(
-        answer,
-        [tuple(draws((4,))), tuple(draws((3,), seed=1))],
-        lambda gradient: -gradient.square().sum(),
-        {
-            "the sign: along the flow the loss can only fall.": lambda gradient: (
-                gradient.square().sum()
-            ),
-            "the square is missing: chain rule gives ∇L · dθ/dt = −∇L · ∇L.": lambda gradient: (
-                -gradient.norm()
-            ),
-            "sum over parameters, do not average.": lambda gradient: -gradient.square().mean(),
-        },
-        "It is zero only where the gradient is.",
+        "A long valley costs about largest/smallest steps for each factor e: its condition number.",
+        also=lambda *a: math.ceil(steps(*a)),
     )

@@ -1,5 +1,6 @@
-"""Check the exercises of lesson 02: from pushes on one example to the velocity of all predictions."""
+"""Check the exercises of lesson 02: a target to aim with, the kernel of a sum, and of any model."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,78 +13,76 @@ from ntk_helpers.networks import MLP
 
 
 @counted
-def check_line_kernel(answer: Callable) -> Feedback:
-    """Check `line_kernel(x1, x2, c)`: the NTK of f(x) = θ₁ x + c θ₂."""
+def check_target_for(answer: Callable) -> Feedback:
+    """Check `target_for(k, f_i, learning_rate, wanted)`: the target of example i with which one step on it moves f(x′) by `wanted`."""
     return judge(
         answer,
-        [(2.0, -0.5, 3.0), (1.5, 0.3, 10.0)],
-        lambda x1, x2, c: x1 * x2 + c * c,
+        [(0.8, 0.3, 0.1, 0.05), (-0.4, 2.0, 0.02, 0.01)],
+        lambda k, f, rate, wanted: f + wanted / (rate * k),
         {
-            "∂f/∂θ₂ = c for both points, so their product is c².": lambda x1, x2, c: x1 * x2 + c,
-            "the parameter θ₂ was forgotten.": lambda x1, x2, c: x1 * x2,
-            "you multiplied the sums: multiply the derivatives of each parameter, then add.": lambda x1, x2, c: (
-                (x1 + c) * (x2 + c)
+            "the sign: the step moves f(x′) by −η k (f_i − y), and there y has a plus.": lambda k, f, rate, wanted: (
+                f - wanted / (rate * k)
             ),
-            "c multiplies only θ₂, so it does not touch the product of the inputs.": lambda x1, x2, c: (
-                c * c * (x1 * x2 + 1)
+            "that is how far the target lies from the prediction f_i; add f_i.": lambda k, f, rate, wanted: (
+                wanted / (rate * k)
+            ),
+            "that is the residual f_i − y that you need; the question is y.": lambda k, f, rate, wanted: (
+                -wanted / (rate * k)
+            ),
+            "you multiplied by k: the weaker the kernel, the farther away the target has to be, so divide.": lambda k, f, rate, wanted: (
+                f + wanted * k / rate
+            ),
+            "you multiplied by η k, which is how much of a residual arrives at x′; to find the residual, divide.": lambda k, f, rate, wanted: (
+                f + rate * k * wanted
+            ),
+            "the learning rate is missing: a step goes only the part η of the way.": lambda k, f, rate, wanted: (
+                f + wanted / k
+            ),
+            "the kernel is missing: how much of the push on example i arrives at x′?": lambda k, f, rate, wanted: (
+                f + wanted / rate
+            ),
+            "a step on example i does not carry x′ along all the way: of the residual only the part η k arrives there.": lambda k, f, rate, wanted: (
+                f + wanted
+            ),
+            "`wanted` is how far f(x′) should move, not where it should arrive.": lambda k, f, rate, wanted: (
+                f + (wanted - f) / (rate * k)
+            ),
+            "the derivative of ½(f − y)² is f − y, without a 2.": lambda k, f, rate, wanted: (
+                f + wanted / (2 * rate * k)
             ),
         },
-        "The kernel depends on how the function is written, not only on which functions it can be.",
+        "The smaller the kernel, the farther away you have to aim; where it is 0, no target helps.",
     )
 
 
 @counted
-def check_push(answer: Callable) -> Feedback:
-    """Check `push(k, f_i, y_i, learning_rate)`: first-order change at x′ after a step on example i alone."""
+def check_sum_kernel(answer: Callable) -> Feedback:
+    """Check `sum_kernel(c, k_g, k_h)`: the NTK of f = c·g + h, where g and h share no parameter."""
     return judge(
         answer,
-        [(0.8, 0.3, 1.0, 0.1), (-0.4, 2.0, 0.5, 0.02)],
-        lambda k, f, y, rate: -rate * k * (f - y),
+        [(3.0, 0.7, 1.2), (-0.5, 2.0, 0.4)],
+        lambda c, k_g, k_h: c**2 * k_g + k_h,
         {
-            "the sign: with K > 0 a step on x⁽ⁱ⁾ moves x′ the same way as x⁽ⁱ⁾, towards y.": lambda k, f, y, rate: (
-                rate * k * (f - y)
+            "c must be squared: it stands once in the derivative at x and once in that at x′.": lambda c, k_g, k_h: (
+                c * k_g + k_h
             ),
-            "the learning rate is missing.": lambda k, f, y, rate: -k * (f - y),
-            "the kernel is missing: how much do x′ and x⁽ⁱ⁾ share?": lambda k, f, y, rate: (
-                -rate * (f - y)
+            "c is missing: c·g moves c times as far as g when a parameter of g moves.": lambda c, k_g, k_h: (
+                k_g + k_h
             ),
-            "that is the new prediction; the question is how far it moved.": lambda k, f, y, rate: (
-                f - rate * k * (f - y)
+            "c stands in front of g only, so the derivatives of h know nothing of it.": lambda c, k_g, k_h: (
+                c**2 * (k_g + k_h)
+            ),
+            "you squared the sum; the kernels are products of derivatives already, and only c is to be squared.": lambda c, k_g, k_h: (
+                (c * k_g + k_h) ** 2
+            ),
+            "a kernel sums over the parameters: those of g add their part to that of h, and nothing is multiplied.": lambda c, k_g, k_h: (
+                c**2 * k_g * k_h
+            ),
+            "there is no mixed term: no parameter has a derivative in g and in h.": lambda c, k_g, k_h: (
+                c**2 * k_g + 2 * c * math.sqrt(k_g * k_h) + k_h
             ),
         },
-        "The sign of K decides whether x′ is pulled along or pushed away.",
-    )
-
-
-@counted
-def check_function_velocity(answer: Callable) -> Feedback:
-    """Check `velocity(kernel, f, y)`: df/dt at the training points for the mean squared loss, as (N,)."""
-    cases = [(b, *draws((4,), (4,), seed=4)) for b in draws((4, 4), seed=3)]
-    cases += [(b, *draws((2,), (2,), seed=6)) for b in draws((2, 2), seed=5)]
-    cases = [(b @ b.T, f, y) for b, f, y in cases]
-    return judge(
-        answer,
-        cases,
-        lambda kernel, f, y: -kernel @ (f - y) / len(f),
-        {
-            "the minus sign is missing, as on the talk's slide: the residual would explode.": lambda kernel, f, y: (
-                kernel @ (f - y) / len(f)
-            ),
-            "the 1/N of the mean loss is missing.": lambda kernel, f, y: -kernel @ (f - y),
-            "both the sign and the 1/N are missing: that is the talk's slide as printed.": lambda kernel, f, y: (
-                kernel @ (f - y)
-            ),
-            "use the matrix product @, which mixes the points; * works entry by entry.": lambda kernel, f, y: (
-                -kernel * (f - y) / len(f)
-            ),
-            "the kernel is missing: through it each point moves all others.": lambda kernel, f, y: (
-                -(f - y) / len(f)
-            ),
-            "that is the loss itself, not how fast the predictions move.": lambda kernel, f, y: (
-                0.5 * (f - y).square().mean()
-            ),
-        },
-        "One linear differential equation for all points together.",
+        "A factor in front of a part of a network makes that part learn with its square.",
     )
 
 
@@ -122,28 +121,4 @@ def check_tangent_kernel(answer: Callable) -> Feedback:
             ),
         },
         "It works for any model; ntk.empirical_ntk does the same for whole data sets.",
-    )
-
-
-@counted
-def check_loss_decay(answer: Callable) -> Feedback:
-    """Check `loss_decay(kernel, gradient)`: dL/dt = −Σ_ij g_i K_ij g_j / N² for ∇_f ℓ = g at each point."""
-    cases = [(b @ b.T, g) for b, g in [draws((4, 4), (4,), seed=7), draws((3, 3), (3,), seed=8)]]
-    return judge(
-        answer,
-        cases,
-        lambda kernel, g: -g @ kernel @ g / len(g) ** 2,
-        {
-            "one 1/N comes from L and another from df/dt: together 1/N².": lambda kernel, g: (
-                -g @ kernel @ g / len(g)
-            ),
-            "both factors 1/N are missing.": lambda kernel, g: -g @ kernel @ g,
-            "the sign: a PSD kernel cannot make the loss grow.": lambda kernel, g: (
-                g @ kernel @ g / len(g) ** 2
-            ),
-            "the kernel is missing: this is the rate for K = I.": lambda kernel, g: (
-                -(g @ g) / len(g) ** 2
-            ),
-        },
-        "It is −‖∇_f L‖² measured with the kernel instead of the identity.",
     )

@@ -1,197 +1,119 @@
-"""Check the exercises of lesson 03: from the cosine of a kernel to its alignment with classes."""
+"""Check the exercises of lesson 03: a kernel's design, its zeros, and which of two parts is left."""
 
 import math
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
-
 from ntk_helpers.classroom.exercises._feedback import Feedback
-from ntk_helpers.classroom.exercises._judge import draws, judge
+from ntk_helpers.classroom.exercises._judge import judge
+from ntk_helpers.classroom.exercises._picture import read_off
 from ntk_helpers.classroom.exercises._tally import counted
 
 
 @counted
-def check_cosine(answer: Callable) -> Feedback:
-    """Check `cosine(kernel)`: K(x, x′) / √(K(x, x) K(x′, x′)) of a kernel matrix (N, N)."""
-    cases = [(b @ b.T,) for b in draws((4, 4), (3, 3), seed=1)]
-
-    def by(scale):
-        return lambda kernel: kernel / scale(kernel.diagonal())
-
+def check_design_of_curve(answer: Callable) -> Feedback:
+    """Check `design_of(curve)`: 1 linear, 2 deep ReLU, 3 erf with large weights, 4 with large biases, for each kernel in a picture."""
+    designs = {"C": 1, "D": 3, "A": 2, "B": 4}
     return judge(
         answer,
-        cases,
-        by(lambda d: d.outer(d).sqrt()),
+        [(curve,) for curve in designs],
+        read_off(designs),
         {
-            "the square root is missing: K(x, x) is a squared length, as ‖v‖² is.": by(
-                lambda d: d.outer(d)
+            "A has a narrow peak, which many layers make; large biases, which all points share, lift the whole curve, as in B.": read_off(
+                designs, "AB"
             ),
-            "each row was divided by its own K(x, x), and the result is no longer symmetric: use √(K(x, x) K(x′, x′)).": by(
-                lambda d: d[:, None]
+            "C is the cosine of the angle, down to −1, and only a network without an activation has that; ReLU's kernel stays above 0.": read_off(
+                designs, "AC"
             ),
-            "each column was divided by its own K(x′, x′), and the result is no longer symmetric: use √(K(x, x) K(x′, x′)).": by(
-                lambda d: d[None, :]
+            "both have a spike, but D falls to 0 and below, since erf is odd; deep ReLU keeps a floor under all points.": read_off(
+                designs, "AD"
             ),
-            "each row was divided by √K(x, x), and the columns by nothing: they need √K(x′, x′).": by(
-                lambda d: d[:, None].sqrt()
+            "C is the cosine of the angle, down to −1: nothing is shared by all points, as large biases would be.": read_off(
+                designs, "BC"
             ),
-            "each column was divided by √K(x′, x′), and the rows by nothing: they need √K(x, x).": by(
-                lambda d: d.sqrt()
+            "large weights make erf a switch, so that only close points are similar; large biases make all points similar.": read_off(
+                designs, "BD"
             ),
-            "one number for all pairs cannot put 1 on the whole diagonal: every pair has its own √(K(x, x) K(x′, x′)).": by(
-                lambda d: d.max()
+            "both go below 0, but C is the cosine of the angle, which a linear network cannot leave; a spike needs an activation.": read_off(
+                designs, "CD"
             ),
         },
-        "Now the diagonal is 1, and no entry can exceed it.",
+        "Depth, weights and biases decide what a network takes for similar, before it has seen a label.",
     )
 
 
 @counted
-def check_as_square(answer: Callable) -> Feedback:
-    """Check `as_square(kernel)`: (n1, n2, k, k) as the matrix (n1·k, n2·k), point by point."""
-    cases = [(values,) for values in draws((3, 2, 4, 4), (2, 2, 3, 3), seed=2)]
-
-    def arranged(*order):
-        def square(kernel: Tensor) -> Tensor:
-            n1, n2, k, _ = kernel.shape
-            return kernel.permute(*order).reshape(n1 * k, n2 * k)
-
-        return square
-
+def check_zeros_at_least(answer: Callable) -> Feedback:
+    """Check `zeros_at_least(n_points, n_outputs, parameters)`: how many eigenvalues of the whole kernel must be 0."""
     return judge(
         answer,
-        cases,
-        arranged(0, 2, 1, 3),
+        [(60, 2, 50), (10, 10, 64), (8, 2, 500)],
+        lambda n, k, p: max(0, n * k - p),
         {
-            "reshape alone tears the blocks apart: the axes are (point, point, output, output) and must first become (point, output, point, output).": arranged(
-                0, 1, 2, 3
+            "with enough parameters no eigenvalue has to be 0, and fewer than none there cannot be: max(0, …).": lambda n, k, p: (
+                n * k - p
             ),
-            "the rows go output by output; the row of output i at point a should be a·k + i.": arranged(
-                2, 0, 3, 1
+            "the outputs are forgotten: the whole kernel has a row for each output at each point.": lambda n, k, p: (
+                max(0, n - p)
             ),
-            "each block is transposed: rows belong to the outputs at the first point.": arranged(
-                0, 3, 1, 2
+            "the other way round: zeros appear where there are more rows than parameters.": lambda n, k, p: (
+                max(0, p - n * k)
+            ),
+            "the other way round, and never negative: rows minus parameters, as long as that is above 0.": lambda n, k, p: (
+                p - n * k
+            ),
+            "that is the largest rank: so many eigenvalues may differ from 0, and the others cannot.": lambda n, k, p: (
+                min(p, n * k)
+            ),
+            "that is how many eigenvalues there are; so many of them as there are parameters may differ from 0.": lambda n, k, p: (
+                n * k
+            ),
+            "all outputs share the same parameters: the Jacobian has one column for each of them.": lambda n, k, p: (
+                max(0, n * k - p * k)
             ),
         },
-        "One square, whose block (a, b) is the matrix K(x_a, x_b).",
+        "As long as the kernel stays as it is, so does a residual along one of their eigenvectors.",
     )
 
 
 @counted
-def check_layer_kernel(answer: Callable) -> Feedback:
-    """Check `layer_kernel(h1, h2, d1, d2, sigma_w, sigma_b)`: one layer's share, (k, k)."""
-    cases = [
-        (*draws((5,), (5,), (2, 4), (2, 4), seed=3), 1.5, 0.5),
-        (*draws((3,), (3,), (3, 6), (3, 6), seed=4), 0.8, 1.2),
-    ]
+def check_crossing_time(answer: Callable) -> Feedback:
+    """Check `crossing_time(c_fast, c_slow, fast, slow, n)`: when two parts of the residual are equally large."""
 
-    def share(weight, bias=lambda b: b * b):
-        def kernel(h1, h2, d1, d2, sigma_w, sigma_b):
-            inner = weight(sigma_w, len(h1)) * (h1 @ h2) + bias(sigma_b)
-            return inner * (d1 @ d2.T)
-
-        return kernel
-
-    truth = share(lambda w, n: w * w / n)
-    return judge(
-        answer,
-        cases,
-        truth,
-        {
-            "the 1/n is missing: the layer multiplies its weights by σ_w/√n, for n inputs.": share(
-                lambda w, n: w * w
-            ),
-            "σ_w and σ_b must be squared: each stands once in J(x) and once in J(x′).": share(
-                lambda w, n: w / n, lambda b: b
-            ),
-            "σ_w/√n must be squared to σ_w²/n: it stands once in J(x) and once in J(x′).": share(
-                lambda w, n: w / math.sqrt(n)
-            ),
-            "the biases are parameters, too; they add σ_b².": share(
-                lambda w, n: w * w / n, lambda b: 0.0
-            ),
-            "the bias acts through z as the weights do: σ_b² is multiplied by D Dᵀ, too.": lambda h1, h2, d1, d2, w, b: (
-                w * w / len(h1) * (h1 @ h2) * (d1 @ d2.T) + b * b
-            ),
-            "the matrix is transposed: rows belong to the outputs at x1, D(x1) D(x2)ᵀ.": lambda *args: (
-                truth(*args).T
-            ),
-        },
-        "Summed over the layers, this is the whole kernel, and no Jacobian was formed.",
-    )
-
-
-@counted
-def check_half_life(answer: Callable) -> Feedback:
-    """Check `half_life(eigenvalue, n)`: time until e^{−λt/N} is ½."""
-    return judge(
-        answer,
-        [(3.0, 10), (0.2, 64)],
-        lambda eigenvalue, n: n * math.log(2) / eigenvalue,
-        {
-            "the 1/N of the mean loss is missing.": lambda eigenvalue, n: math.log(2) / eigenvalue,
-            "that is the time until 1/e is left; for a half, e^{−λt/N} = ½ needs ln 2.": lambda eigenvalue, n: (
-                n / eigenvalue
-            ),
-            "you solved λt/N = ½. What is halved is the exponential: ln 2, not ½.": lambda eigenvalue, n: (
-                0.5 * n / eigenvalue
-            ),
-            "that is when the loss has halved: it is the square of the residual. The question is the residual.": lambda eigenvalue, n: (
-                n * math.log(2) / (2 * eigenvalue)
-            ),
-            "upside down: a large eigenvalue means a short time.": lambda eigenvalue, n: (
-                eigenvalue * math.log(2) / n
-            ),
-        },
-        "Ten times the eigenvalue, a tenth of the time.",
-    )
-
-
-def _centred(matrix: Tensor) -> Tensor:
-    """Return `matrix` minus its row means and column means, plus its mean."""
-    return matrix - matrix.mean(0) - matrix.mean(1, keepdim=True) + matrix.mean()
-
-
-@counted
-def check_class_alignment(answer: Callable) -> Feedback:
-    """Check `class_alignment(kernel, y)`: centred alignment of (N, N) with one-hot classes (N, C)."""
-    cases = []
-    for labels, b in [([0, 1, 2, 0], draws((4, 4), seed=5)), ([1, 0, 0, 1, 1], draws((5, 5)))]:
-        y = one_hot(torch.tensor(labels)).to(torch.float64)
-        cases.append((b[0] @ b[0].T, y))
-
-    def cosine(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).sum() / (a.norm() * b.norm())
-
-    def after(centre: Callable) -> Callable:
-        return lambda kernel, y: cosine(centre(kernel), centre(y @ y.T))
+    def crossing(c_fast, c_slow, fast, slow, n):
+        return n * math.log(c_fast / c_slow) / (fast - slow)
 
     return judge(
         answer,
-        cases,
-        after(_centred),
+        [(3.0, 0.5, 8.0, 0.4, 20), (1.2, 0.9, 2.0, 1.5, 6)],
+        crossing,
         {
-            "nothing was centred: the mean of the kernel drowns what tells the classes apart.": after(
-                lambda m: m
+            "the 1/N of the mean loss is missing: the parts fall at the rates λ/N.": lambda c_fast, c_slow, fast, slow, n: (
+                math.log(c_fast / c_slow) / (fast - slow)
             ),
-            "only the mean of all entries was subtracted: each row and each column has its own.": after(
-                lambda m: m - m.mean()
+            "the N is on the wrong side: the rates are λ/N, so more points take more time.": lambda c_fast, c_slow, fast, slow, n: (
+                math.log(c_fast / c_slow) / (n * (fast - slow))
             ),
-            "row means and column means hold the mean of all entries twice: add it back once.": after(
-                lambda m: m - m.mean(0) - m.mean(1, keepdim=True)
+            "the logarithm is missing: the time stands in an exponent.": lambda c_fast, c_slow, fast, slow, n: (
+                n * (c_fast / c_slow) / (fast - slow)
             ),
-            "the kernel was centred, Y Yᵀ was not, and its mean counts in the denominator.": lambda kernel, y: (
-                cosine(_centred(kernel), y @ y.T)
+            "the time comes out negative: with c_fast/c_slow under the logarithm, divide by fast − slow.": lambda *a: (
+                -crossing(*a)
             ),
-            "the denominator needs ‖Y Yᵀ‖, the length of the whole matrix; you have ‖Y‖².": lambda kernel, y: (
-                (_centred(kernel) * _centred(y @ y.T)).sum()
-                / (_centred(kernel).norm() * (y - y.mean(0)).square().sum())
+            "the quotient of two exponentials has the difference of the rates in it, not their sum.": lambda c_fast, c_slow, fast, slow, n: (
+                n * math.log(c_fast / c_slow) / (fast + slow)
             ),
-            "the denominator is missing: without ‖K‖ and ‖Y Yᵀ‖ it is no cosine.": lambda kernel, y: (
-                (_centred(kernel) * _centred(y @ y.T)).sum()
+            "the slow part shrinks meanwhile, too: what counts is fast − slow.": lambda c_fast, c_slow, fast, slow, n: (
+                n * math.log(c_fast / c_slow) / fast
+            ),
+            "those would be straight lines; the parts fall exponentially, so it is their ratio that counts.": lambda c_fast, c_slow, fast, slow, n: (
+                n * (c_fast - c_slow) / (fast - slow)
+            ),
+            "the starts belong under the logarithm; the eigenvalues are rates.": lambda c_fast, c_slow, fast, slow, n: (
+                n * math.log(fast / slow) / (fast - slow)
+            ),
+            "e^(−2λt/N) is how the loss falls; the residual is not squared, and has no 2.": lambda *a: (
+                crossing(*a) / 2
             ),
         },
-        "1 would mean that the kernel is the table of who belongs to the same class.",
+        "From then on the slow part is the larger one, and in the end nearly all that is left.",
     )

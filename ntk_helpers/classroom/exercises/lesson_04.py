@@ -33,36 +33,33 @@ def check_next_variance(answer: Callable) -> Feedback:
 
 
 @counted
-def check_next_ntk(answer: Callable) -> Feedback:
-    """Check `next_ntk(sigma_next, slopes, theta, sigma_w)`: the tangent kernel, one layer up."""
+def check_linear_ntk(answer: Callable) -> Feedback:
+    """Check `linear_ntk(depth, dot, n_inputs)`: the NTK of an infinitely wide linear network, σ_w = 1, σ_b = 0."""
     return judge(
         answer,
-        [(0.9, 0.4, 1.7, 1.3), (-0.2, 0.6, 0.5, 0.8)],
-        lambda sigma, slopes, theta, w: sigma + w**2 * slopes * theta,
+        [(3, 1.4, 5), (6, -0.9, 2)],
+        lambda depth, dot, n: (depth + 1) * dot / n,
         {
-            "the newest layer's own parameters are missing: they add Σ of the next layer.": lambda sigma, slopes, theta, w: (
-                w**2 * slopes * theta
+            "there is one layer more than there are hidden ones: the weights behind the last units learn, too.": lambda depth, dot, n: (
+                depth * dot / n
             ),
-            "that is the NNGP: the earlier layers learn, too.": lambda sigma, slopes, theta, w: (
-                sigma
+            "the inputs are many, too: the first layer multiplies its weights by 1/√n_inputs, and two of them meet.": lambda depth, dot, n: (
+                (depth + 1) * dot
             ),
-            "σ_w is missing: the earlier layers act through weights of variance σ_w²/n.": lambda sigma, slopes, theta, w: (
-                sigma + slopes * theta
+            "1/√n_inputs stands once in z(x) and once in z(x′): together 1/n_inputs.": lambda depth, dot, n: (
+                (depth + 1) * dot / math.sqrt(n)
             ),
-            "two weights meet, one for each input: σ_w².": lambda sigma, slopes, theta, w: (
-                sigma + w * slopes * theta
+            "that is Σ, the kernel of the last layer alone; the layers before it learn, too.": lambda depth, dot, n: (
+                dot / n
             ),
-            "σ_w² is inside Σ of the next layer already.": lambda sigma, slopes, theta, w: (
-                w**2 * (sigma + slopes * theta)
+            "the layers' parts are added, not multiplied, and Σ passes through each layer as it is.": lambda depth, dot, n: (
+                (dot / n) ** (depth + 1)
             ),
-            "the chain rule multiplies the slopes with Θ; it does not add them.": lambda sigma, slopes, theta, w: (
-                sigma + w**2 * slopes + theta
-            ),
-            "the slopes of the activation are missing.": lambda sigma, slopes, theta, w: (
-                sigma + w**2 * theta
+            "a layer does not double the kernel: it adds its Σ, which is the same in all layers.": lambda depth, dot, n: (
+                2**depth * dot / n
             ),
         },
-        "One line, and after `depth` turns of it you have the kernel of an infinitely wide network.",
+        "Each layer gives the same part, so depth makes a linear network faster, and nothing else.",
     )
 
 
@@ -99,30 +96,4 @@ def check_width_needed(answer: Callable) -> Feedback:
         },
         "With p = −1/2 a ten times steadier kernel costs a hundred times the width; with −1, ten.",
         also=lambda *a: math.ceil(width(*a)),
-    )
-
-
-@counted
-def check_standard_kernel(answer: Callable) -> Feedback:
-    """Check `standard_kernel(k_weights, k_bias, fan_in, sigma_w, sigma_b)`: one layer's part."""
-    return judge(
-        answer,
-        [(0.7, 0.04, 64, 1.5, 0.2), (1.2, 0.5, 10, 0.8, 0.7)],
-        lambda kw, kb, n, w, b: n / w**2 * kw + kb / b**2,
-        {
-            "the factor is squared: two derivatives meet in a kernel.": lambda kw, kb, n, w, b: (
-                n**0.5 / w * kw + kb / b
-            ),
-            "the other way round: ∂f/∂w grows where the factor σ_w/√n in front is gone.": lambda kw, kb, n, w, b: (
-                w**2 / n * kw + b**2 * kb
-            ),
-            "the bias had a factor in front, too: σ_b.": lambda kw, kb, n, w, b: n / w**2 * kw + kb,
-            "σ_w is missing: the factor in front was σ_w/√n.": lambda kw, kb, n, w, b: (
-                n * kw + kb / b**2
-            ),
-            "only the weights carry the number of inputs; the bias had σ_b alone.": lambda kw, kb, n, w, b: (
-                n / w**2 * (kw + kb)
-            ),
-        },
-        "The last layer's fan-in is the width: this is why the standard kernel grows like n.",
     )

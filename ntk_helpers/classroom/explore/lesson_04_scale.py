@@ -14,7 +14,7 @@ from ntk_helpers.classroom.explore.lesson_04 import DATA, GRID, PLACE, SETTING, 
 from ntk_helpers.classroom.plots import COLORS, plot_points, to_numpy
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
-from ntk_helpers.theory.lazy import kernel_drift
+from ntk_helpers.theory.change import kernel_drift
 
 ALPHAS = [2.0**p for p in range(-6, 7, 2)]
 SMALL_WIDTHS = [16, 64, 256]

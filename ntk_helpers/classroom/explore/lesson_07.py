@@ -15,8 +15,8 @@ from ntk_helpers.classroom.explore._explorer import Explorer
 from ntk_helpers.classroom.plots import COLORS, to_numpy
 from ntk_helpers.kernels.empirical import empirical_ntk
 from ntk_helpers.networks import MLP
+from ntk_helpers.theory.change import kernel_drift
 from ntk_helpers.theory.dynamics import KernelDynamics
-from ntk_helpers.theory.lazy import kernel_drift
 from ntk_helpers.training.ensemble import train_ensemble
 
 PLACE = {"device": "cpu", "dtype": torch.float32}
