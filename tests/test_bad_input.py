@@ -188,6 +188,8 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     yield "f_lin", f_lin, {"params": dict(mlp.named_parameters()), "x": X}, bad
     drift = {"k_now": KERNELS, "k_start": KERNELS | {"zero": 0 * K}}
     yield "kernel_drift", ntk.kernel_drift, {"k_now": K, "k_start": K}, drift
+    laws = {"values": {"None": None, "NaN": NAN * K[0], "zero": 0 * K[0], "too few": K[0, :2]}}
+    yield "exponent", ntk.exponent, {"sizes": range(1, len(K) + 1), "values": K[0].abs()}, laws
     changed = {"k_now": KERNELS | {"zero": 0 * K}, "k_start": KERNELS | {"zero": 0 * K}}
     yield "kernel_change", ntk.kernel_change, {"k_now": K, "k_start": K}, changed
 
@@ -322,7 +324,8 @@ ACCEPTED = {"linearize, model, detached"}
 
 def test_every_public_function_is_in_the_table():
     names = {name.split(",")[0].split(".")[0] for name in CASES} | {"exercises", "explore", "plots"}
-    results = {"EnsembleHistory", "Gaussian", "History", "Kernels", "LazyRegime", "PINNHistory"}
+    results = {"EnsembleHistory", "Gaussian", "History", "KernelChange", "Kernels", "LazyRegime"}
+    results |= {"PINNHistory"}
     assert {*ntk.__all__} - names - results == {"choose_size"}  # takes whatever it is given
 
 

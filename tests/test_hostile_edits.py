@@ -42,40 +42,50 @@ EDITS = {
         ],
     ),
     "01": (
-        5,
+        6,
         [
-            ("NaN", "torch.tensor([-1.8, 0.8])", f"torch.tensor([{NAN}, 0.8])", "AssertionError"),
-            ("rate 1000", "for rate in [0.02, 0.18]", "for rate in [1e3, 0.18]", "KeyError: 0.02"),
+            (
+                "NaN",
+                "torch.tensor([-1.8, 0.8])",
+                f"torch.tensor([{NAN}, 0.8])",
+                "AssertionError: dis",
+            ),
+            ("rate 1000", "[(0.02, {", "[(1e3, {", "IndexError|AssertionError"),
         ],
     ),
     "02": (
-        4,
+        7,
         [
             ("width 1", "MLP(2, 30", "MLP(2, 1", ""),
-            ("one point", "unit_circle(5", "unit_circle(1", "IndexError: index 1 is out of bounds"),
-            ("NaN", "device).x", f"device).x * {NAN}", r"ValueError: x1 holds 10 value.* NaN"),
+            ("one point", "unit_circle(5", "unit_circle(1", "AssertionError: formula"),
             ("no point", "unit_circle(5", "unit_circle(0", "n must be at least 1; got 0"),
+            ("NaN", "torch.tensor([[3.0]])", f"torch.tensor([[{NAN}]])", "x2 holds 1 value.* NaN"),
         ],
     ),
     "03": (
-        4,
+        3,
         [
-            ("width 1", "small=1024, large=4096", "small=1, large=1", "AssertionError"),
+            ("width 1", "MLP(2, 2048, seed=s", "MLP(2, 1, seed=s", "AssertionError: part of K off"),
             ("NaN", "(net, circle.x", f"(net, circle.x * {NAN}", "x1 holds 120 value.* NaN"),
-            ("width 0", "small=1024, large=4096", "small=0, large=0", "width must be at least 1"),
+            ("width 0", "MLP(2, 2048, seed=s", "MLP(2, 0, seed=s", "width must be at least 1"),
         ],
     ),
     "04": (
-        8,
+        9,
         [
-            ("width 1", "[4, 8, 16, 32]", "[1, 2, 4, 8]", ""),
+            ("width 0", "for n in [4, 16]", "for n in [0, 16]", "ZeroDivisionError"),
             (
                 "one point",
                 ", [math.cos(1.2), math.sin(1.2)]]",
                 "]",
                 r"mat1 and mat2 shapes cannot be multiplied \(200x2 and 1x1\)",
             ),
-            ("one draw", "SEEDS = 12", "SEEDS = 1", "AssertionError"),
+            (
+                "one draw",
+                "20_000, seed=s) for s in range(12)",
+                "20, seed=s) for s in range(1)",
+                "Asser",
+            ),
             ("NaN", "math.sin(1.2)", NAN, "ValueError: x1 holds 1 value.* NaN"),
             ("interrupted", "in range(3)", f"in range({FOREVER})", "KeyboardInterrupt"),
         ],
@@ -173,7 +183,7 @@ def test_a_hostile_edit_gets_a_clear_word_and_the_lesson_goes_on(lesson):
     reader = Reader(lesson)
     with reader.client.setup_kernel(env=kernel_variables()):
         assert reader.play(1) == ""
-        training = reader.cells[min(3, count - 1)]
+        training = reader.cells[count - 1]
         assert "NameError: name" in reader.run(training)  # before the cells that it needs
         for what, old, new, word in edits:
             sources = [reader.intact[i].source for i in reader.cells[:count]]

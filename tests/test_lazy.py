@@ -167,6 +167,17 @@ def test_drift_is_the_relative_frobenius_change():
     assert ntk.kernel_drift(moved, start) == pytest.approx(0.2)
 
 
+def test_a_kernel_on_another_clock_has_changed_in_scale_and_not_in_shape():
+    start = torch.tensor([[3.0, 1.0], [1.0, 4.0]])
+    drift, ratio, cosine = ntk.kernel_change(1.5 * start, start)
+    assert (drift, ratio, cosine) == pytest.approx((0.5, 1.5, 1.0))
+    other = torch.tensor([[4.0, 1.0], [1.0, 3.0]])
+    drift, ratio, cosine = ntk.kernel_change(other, start)
+    assert ratio == pytest.approx(1.0)
+    assert cosine == pytest.approx(26 / 27)
+    assert drift**2 == pytest.approx((ratio - 1) ** 2 + 2 * ratio * (1 - cosine))
+
+
 def judge(width=64, learning_rate=0.5, y_scale=1.0, alpha=None, seed=1, **options):
     x = circle(8)
     model = ntk.MLP(2, width, sigma_w=1.5, seed=seed)

@@ -18,7 +18,7 @@ def exponent(sizes: Tensor | list, values: Tensor) -> Tensor:
     Returns:
         (...) exponents by least squares, one for each row; a 0-d tensor for a single row.
     """
-    sizes = torch.as_tensor(sizes, dtype=torch.float64, device="cpu")
+    sizes = torch.as_tensor(list(sizes), dtype=torch.float64, device="cpu")
     _checks.require_tensor("sizes", sizes, ndim=(1,))
     _checks.require_tensor("values", values)
     values = values.detach().cpu().double()

@@ -42,8 +42,8 @@ def empirical_ntk(
     Memory: about 512 MB beyond the result, or what a point needs; more points are cut in blocks.
     x2 = None does half the work and returns an exactly symmetric kernel.
 
-    Derived in notebooks/03_empirical_kernel.ipynb, "How is a kernel computed, and what does it
-    cost?".
+    Derived in notebooks/deeper/computing_kernels.ipynb; in short in
+    notebooks/03_empirical_kernel.ipynb, "What does each layer contribute?".
 
     Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, section 4; Novak, Sohl-Dickstein,
     Schoenholz 2022, arXiv:2206.08720, section 3.

@@ -46,7 +46,7 @@ def infinite_kernels(
     in direction by less than 3e-7: nearly equal ones, and with large inputs also x and 2x. With erf
     and one input that costs 5e-5 of the kernel at x = 10⁶ and 18 % at 10⁷.
 
-    Derived in notebooks/04_infinite_width.ipynb, "What is the kernel of a network with
+    Derived in notebooks/04_infinite_width.ipynb, "Which kernel has a network with
     infinitely many units?".
 
     Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, theorem 1; Lee et al. 2019,

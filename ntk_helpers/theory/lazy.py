@@ -34,7 +34,7 @@ class LazyRegime:
     linearised flow ends at θ_0 − Jᵀ K⁺ r. What the model itself computes there, without training,
     tells whether the theory agrees with itself.
 
-    Derived in notebooks/04_infinite_width.ipynb, "Is width the only way to be lazy?".
+    Derived in notebooks/deeper/lazy_training.ipynb.
     Derived in notebooks/07_beyond_the_kernel.ipynb, "When may I trust it? A check-list".
 
     Attributes:

@@ -116,7 +116,7 @@ def gradient_descent(
 def advice(model: nn.Module, start: dict, x: Tensor, scale: float, learning_rate: float) -> str:
     """Return which learning rates would have been stable at the parameters `start`, in words.
 
-    Derived in notebooks/01_gradient_flow.ipynb, "Its stability limit".
+    Derived in notebooks/01_gradient_flow.ipynb, "Where is the limit of a network?".
     """
     limit, told = math.inf, "could not be estimated for this model"
     with suppress(Exception):  # the record of a run is worth more than this estimate
