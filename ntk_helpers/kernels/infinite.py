@@ -46,8 +46,8 @@ def infinite_kernels(
     in direction by less than 3e-7: nearly equal ones, and with large inputs also x and 2x. With erf
     and one input that costs 5e-5 of the kernel at x = 10⁶ and 18 % at 10⁷.
 
-    Derived in notebooks/04_infinite_width.ipynb, "Which kernel has a network with
-    infinitely many units?".
+    Derived in notebooks/04_infinite_width.ipynb, "Which kernel does a network with
+    infinitely many units have?".
 
     Source: Jacot, Gabriel, Hongler 2018, arXiv:1806.07572, theorem 1; Lee et al. 2019,
     arXiv:1902.06720, appendix E.
