@@ -6,9 +6,9 @@ K and K_0. Printed are the exponent p of drift ~ n^p over all widths, and the lo
 widths from an eighth of the largest on. Each draw gives an exponent of its own; the table has their
 mean ± 2.26 standard errors (Student's t for ten draws, 95 %).
 
-About HOURS on one core, most of it for "pinn ntk". The results go to benchmarks/results/drift.json
-after every width: an interrupted run goes on, and a complete one only prints its table, for the
-widths up to --largest. To measure a row again, give another --out.
+About 75 minutes on one core, 25 of them for width 12,500 of "pinn ntk". The results go to
+benchmarks/results/drift.json after every width: an interrupted run goes on, and a complete one only
+prints its table, for the widths up to --largest. To measure a row again, give another --out.
 
 Run: python benchmarks/drift.py ["erf, x1x2" jacot …] [--draws 10] [--largest 65536] [--out FILE]
 """
