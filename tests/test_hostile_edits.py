@@ -42,7 +42,7 @@ EDITS = {
         ],
     ),
     "01": (
-        6,
+        7,
         [
             (
                 "NaN",
@@ -54,7 +54,7 @@ EDITS = {
         ],
     ),
     "02": (
-        7,
+        8,
         [
             ("width 1", "MLP(2, 30", "MLP(2, 1", ""),
             ("one point", "unit_circle(5", "unit_circle(1", "AssertionError: formula"),
@@ -63,7 +63,7 @@ EDITS = {
         ],
     ),
     "03": (
-        3,
+        4,
         [
             ("width 1", "MLP(2, 2048, seed=s", "MLP(2, 1, seed=s", "AssertionError: part of K off"),
             ("NaN", "(net, circle.x", f"(net, circle.x * {NAN}", "x1 holds 120 value.* NaN"),
