@@ -48,7 +48,7 @@ SCRIPTS = {  # verbs that only hand on what follows them
     "bundle": ["tools/bundle.py"],
     "stamp": ["tools/stamp.py"],
 }
-NEED_NO_VENV = ("handout", "stamp")
+NEED_NO_VENV = ("stamp",)
 
 
 def main(arguments):

@@ -12,12 +12,8 @@ import argparse
 import base64
 import io
 import itertools
-import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -29,9 +25,9 @@ from pygments.formatters import HtmlFormatter
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for who runs this file
 
 from slides.cells import ROOT, slides_of
+from tools import paper
 
 HERE = ROOT / "slides"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 FRAME_DPI = 160
 TEMPLATES = Environment(loader=FileSystemLoader(HERE / "template"), autoescape=False)
 
@@ -44,17 +40,23 @@ def explorer(name: str):
     return getattr(explore, name)()
 
 
-def sweep(explorer, names: list[str]) -> str:
+def sweep(explorer, names: list[str], then: dict[str, str]) -> str:
     """Return the HTML of an explorer's picture over sliders for the named controls.
 
     Args:
         explorer: An Explorer.
         names: Controls that move; the last one is the fastest in the order of the pictures.
+        then: Control → what its slider shows in the second state that is printed; commas do not
+            count. The others stay where they start.
+
+    Raises:
+        ValueError: If a slider has no position that shows such a text.
     """
     now = explorer.now
     options = {name: explorer.options(name) for name in names}
+    second = {name: position(options, name, text) for name, text in then.items()}
     positions = itertools.product(*(values.values() for values in options.values()))
-    settings = [now | dict(zip(names, position, strict=True)) for position in positions]
+    settings = [now | dict(zip(names, values, strict=True)) for values in positions]
     frames = [
         {
             "src": address(explorer.frame(dpi=FRAME_DPI, **setting)),
@@ -66,9 +68,22 @@ def sweep(explorer, names: list[str]) -> str:
         frames=frames,
         start=settings.index(now),
         now=now,
+        second=second,
         options=options,
         labels=explorer.labels,
     )
+
+
+def position(options: dict[str, dict], name: str, text: str) -> int:
+    """Return which position of the slider `name` shows `text`, commas aside."""
+    known = {
+        f"{each}={shown.replace(',', '')}": at
+        for each, values in options.items()
+        for at, shown in enumerate(values)
+    }
+    if f"{name}={text}" not in known:
+        raise ValueError(f"There is no paper:{name}={text}: choose from {', '.join(known)}.")
+    return known[f"{name}={text}"]
 
 
 def address(png: bytes) -> str:
@@ -106,9 +121,13 @@ def build(path: Path) -> str:
     scripts = [(HERE / "template/before.js").read_text(encoding="utf-8")]
     scripts += [(HERE / "vendor" / file).read_text(encoding="utf-8") for file in files]
     scripts.append((HERE / "template/deck.js").read_text(encoding="utf-8"))
-    slides = slides_of(notebook, lambda name, swept: sweep(explorer(name), swept))
+    slides = slides_of(notebook, lambda name, *swept: sweep(explorer(name), *swept))
     return TEMPLATES.get_template("deck.html").render(
-        title=re.sub("<[^>]+>", "", slides[0].title), slides=slides, css=style(), scripts=scripts
+        title=re.sub("<[^>]+>", "", slides[0].title),
+        slides=slides,
+        signpost=paper.signpost(),
+        css=style(),
+        scripts=scripts,
     )
 
 
@@ -116,22 +135,16 @@ def print_pdf(deck: Path) -> Path | None:
     """Print a deck to a PDF beside it; return its path, or None if there is no browser to do it.
 
     Raises:
-        RuntimeError: If the browser does not print all slides.
+        RuntimeError: If the browser does not print all slides, and all second states.
     """
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
+    if paper.browser() is None:
         return None
     target = deck.with_suffix(".pdf")
-    options = ["--headless", "--disable-gpu", "--no-pdf-header-footer", f"--print-to-pdf={target}"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        options.append("--no-sandbox")  # Chromium wants it of root
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [browser, *options, f"--user-data-dir={profile}", f"{deck.as_uri()}?print-pdf"]
-        subprocess.run(command, check=True, capture_output=True, timeout=180)
-    pages = len(re.findall(rb"/Type /Page\b", target.read_bytes()))
-    slides = deck.read_text(encoding="utf-8").count("<section ")
-    if pages != slides:
-        raise RuntimeError(f"{browser} printed {pages} pages of {deck.name}, not {slides}.")
+    pages = paper.print_pdf(f"{deck.as_uri()}?print-pdf", target)
+    page = deck.read_text(encoding="utf-8")
+    wanted = page.count("<section ") + page.count('<figure class="sweep" data-again>')
+    if pages != wanted:
+        raise RuntimeError(f"{pages} pages of {deck.name} were printed, not {wanted}.")
     return target
 
 

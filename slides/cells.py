@@ -4,8 +4,9 @@ In a slide notebook, slide_type says where a slide begins, what waits for a clic
 is for the presenter (notes) and what is left out (skip). A slide's first notes begin with its time,
 as in **1.5 min.** Tags say the rest. On the cell that begins a slide: `side` (text left, pictures
 right), `large` (letters), `title`, `question` or `break`. On a code cell: `code`, if its code is to
-be seen; `sweep:NAME`, for each control of an explorer that is to move; `as-in:LESSON`, if what it
-prints stands in that lesson, too.
+be seen; `sweep:NAME`, for each control of an explorer that is to move; `paper:NAME=TEXT`, where its
+slider stands in the second state that a PDF shows; `as-in:LESSON`, if what it prints stands in that
+lesson, too.
 """
 
 import html
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYOUTS = ("side", "large", "title", "question", "break")
 MINUTES = re.compile(r"\*\*([\d.]+) min\.\*\*")
 
-Draw = Callable[[str, list[str]], str]
+Draw = Callable[[str, list[str], dict[str, str]], str]
 
 
 class Block(NamedTuple):
@@ -51,7 +52,8 @@ def slides_of(notebook: NotebookNode, draw: Draw) -> list[Slide]:
 
     Args:
         notebook: An executed slide notebook.
-        draw: Given an explorer's name and the controls to sweep, returns the HTML for it.
+        draw: Given an explorer's name, the controls to sweep, and those that move for the second
+            state on paper with what their sliders show there, returns the HTML for it.
 
     Raises:
         ValueError: If a slide has no notes that begin with its minutes.
@@ -70,7 +72,7 @@ def make_slide(cells: list[tuple[str, NotebookNode]], draw: Draw) -> Slide:
     """Return the slide that these cells make, each given with its slide_type."""
     tags = cells[0][1].metadata.get("tags", [])
     layout = next((tag for tag in tags if tag in LAYOUTS), "stack")
-    title, blocks, code, notes = "", [], [], []
+    title, blocks, code, notes, printed = "", [], [], [], []
     for kind, cell in cells:
         if kind == "notes":
             notes.append(cell.source)
@@ -88,6 +90,9 @@ def make_slide(cells: list[tuple[str, NotebookNode]], draw: Draw) -> Slide:
             else:
                 code.append(cell.source)
             blocks += outputs_of(cell, draw)
+            printed += filter(None, (printed_by(output).rstrip() for output in cell.outputs))
+    if printed:  # in one box, below all pictures
+        blocks.append(Block("printed", preformatted("\n".join(printed), "printed")))
     minutes = MINUTES.match(notes[0]) if notes else None
     if not minutes:
         raise ValueError(f"slide {title!r} has no notes that begin with **… min.**")
@@ -137,18 +142,17 @@ def printed_by(output: NotebookNode) -> str:
 
 
 def outputs_of(cell: NotebookNode, draw: Draw) -> list[Block]:
-    """Return the outputs of a code cell; of an explorer, a picture that moves."""
-    swept = [tag.split(":")[1] for tag in cell.metadata.get("tags", []) if tag[:6] == "sweep:"]
+    """Return the pictures among a code cell's outputs; of an explorer, a picture that moves."""
+    tags = cell.metadata.get("tags", [])
+    swept = [tag.split(":")[1] for tag in tags if tag.startswith("sweep:")]
     if swept:
         name = re.search(r"\bntk\.explore\.(\w+)\(\)", cell.source)[1]
-        return [Block("picture", draw(name, swept))]
+        then = dict(tag[6:].split("=") for tag in tags if tag.startswith("paper:"))
+        return [Block("picture", draw(name, swept, then))]
     made = []
     for output in cell.outputs:
-        picture = output.get("data", {}).get("image/png")
-        if picture:
+        if picture := output.get("data", {}).get("image/png"):
             alt = html.escape(output.metadata["image/png"]["alt"])
             source = f"data:image/png;base64,{picture.replace(chr(10), '')}"
             made.append(Block("picture", f'<figure><img alt="{alt}" src="{source}"></figure>'))
-        elif printed := printed_by(output):
-            made.append(Block("printed", preformatted(printed.rstrip(), "printed")))
     return made

@@ -119,7 +119,7 @@ def test_a_verb_hands_on_what_follows_it(started, verb):
     assert course.main([verb, "-k", "a word"]) == 0
     ((command, _),) = started
     own = course.SCRIPTS.get(verb, ["-m", "pytest"])
-    python = {"site": "python-site", "handout": sys.executable, "stamp": sys.executable}
+    python = {"site": "python-site", "stamp": sys.executable}
     assert command[0] == python.get(verb, "python")
     assert command[1 : 1 + len(own)] == own
     assert command[-2:] == ["-k", "a word"]

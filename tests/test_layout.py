@@ -72,6 +72,29 @@ def test_a_module_imports_only_from_its_row_and_above(path):
     assert imported <= set().union(*ROWS[: rows[0] + 1] if rows else [])
 
 
+def derivations(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (notebook, heading) for each heading that a docstring of the file names."""
+    text = " ".join(path.read_text(encoding="utf-8").split())
+    for notebook, quoted in re.findall(
+        r'(notebooks/[\w/]+\.ipynb)((?:[,;]?(?: and)? "[^"]+"(?: \([^)]*\))?)+)', text
+    ):
+        yield from ((notebook, heading) for heading in re.findall(r'"([^"]+)"', quoted))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_headings_that_docstrings_name_exist(path):
+    for notebook, heading in derivations(path):
+        cells = nbformat.read(ROOT / notebook, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        headings = re.findall(r"^##+ (?:\d+\. )?(.+)$", text, flags=re.MULTILINE)
+        assert heading in headings, f"{notebook} has no heading {heading!r}"
+
+
+def test_docstrings_name_headings_of_many_lessons():
+    named = {notebook for path in MODULES for notebook, _ in derivations(path)}
+    assert len(named) >= 6
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_is_short_and_opens_with_one_sentence(path):
     text = path.read_text(encoding="utf-8")

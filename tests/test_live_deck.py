@@ -12,7 +12,13 @@ from tools.lab import VARIABLES
 pytestmark = pytest.mark.slow
 
 TALK = ROOT / "slides" / "ntk_talk.ipynb"
-SLIDES = 3  # enough for a live slider; the last cell holds hidden notes, as in the whole talk
+SLIDES = 5  # enough for a live slider; the last cell holds hidden notes, as in the whole talk
+TITLES = [  # of the slides after the first
+    "Three questions",
+    "Small steps follow a flow",
+    "The same step, seen by the predictions",
+    "Push one prediction up: what is similar moves along",
+]
 # The title on the screen, and by how many pixels the slide is too high or too wide for it.
 SCREEN = """() => {
   const cells = [...document.querySelectorAll(".jp-Deck .jp-deck-mod-visible")];
@@ -84,17 +90,16 @@ def test_the_path_in_the_readme_starts_turns_moves_and_ends_the_deck(lab, chromi
     page.locator(".lm-CommandPalette-item.lm-mod-active", has_text="Start Deck").wait_for()
     page.keyboard.press("Enter")
     shown(page, "The Neural Tangent Kernel")
-    turn(page)
-    shown(page, "Three questions")
-    turn(page)
-    shown(page, "Small steps follow a flow")
+    for title in TITLES:
+        turn(page)
+        shown(page, title)
 
     explorer = page.locator(".jp-deck-mod-visible .widget-vbox:has(img)").last
     picture = explorer.locator("img").get_attribute("src")
     slider = explorer.locator(".noUi-target").first.bounding_box()
     page.mouse.click(slider["x"] + 0.9 * slider["width"], slider["y"] + slider["height"] / 2)
     wait_until(lambda: explorer.locator("img").get_attribute("src") != picture, 20)
-    shown(page, "Small steps follow a flow")
+    shown(page, TITLES[-1])
 
     page.keyboard.press("Escape")
     page.wait_for_selector("body:not([data-jp-deck-mode])", state="attached")

@@ -1,17 +1,14 @@
 """The site in a browser without a network: a prediction is a vote, and the vote opens the rest."""
 
-import shutil
-
 import pytest
 from test_site import build_lesson
 
-from slides.build import BROWSERS
+from tools.paper import browser
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: extra `browser`")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on the PATH"),
+    pytest.mark.skipif(browser() is None, reason="needs Chromium or Chrome on the PATH"),
 ]
 
 ANSWER = "The answer is (b): So spoke the hippo."

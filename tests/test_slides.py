@@ -13,8 +13,19 @@ from slides import build, cells
 from tools.run_notebooks import ROOT, execute
 
 DECKS = sorted((ROOT / "slides").glob("ntk_*.ipynb"))
-MINUTES = {"ntk_talk": 15, "ntk_workshop": 90}
-SIZES = [(1280, 720), (1920, 1080)]
+MINUTES = {"ntk_talk": (14, 14.5), "ntk_workshop": (90, 90)}  # the talk has fifteen, and slack
+WORDS = 130  # spoken in a minute
+REFERENCES = {  # of the talk that this course grew out of
+    "proceedings.neurips.cc/paper/2018/hash/5a4be1fa34e62bb8a6ec6b91d2462f5a-Abstract.html",
+    "en.wikipedia.org/wiki/Neural_tangent_kernel",
+    "iclr.cc/virtual_2020/poster_SklD9yrFPS.html",
+    "rajatvd.github.io/NTK/",
+    "lilianweng.github.io/posts/2022-09-08-ntk/",
+    "appliedprobability.blog/2021/03/10/neural-tangent-kernel/",
+    "www.inference.vc/neural-tangent-kernels-some-intuition-for-kernel-gradient-descent/",
+    "pytorch.org/tutorials/intermediate/neural_tangent_kernels.html",
+    "arxiv.org/abs/2007.14527",  # the PINN paper, as a preprint
+}
 each_deck = pytest.mark.parametrize("path", DECKS, ids=lambda path: path.stem)
 
 
@@ -37,11 +48,34 @@ def lines(cell):
 def test_every_slide_has_a_title_and_notes_and_the_minutes_add_up(path):
     deck = slides(path)
     assert [s.title for s in deck if not s.title or len(s.notes) < 60] == []
-    assert sum(s.minutes for s in deck) == MINUTES[path.stem]
+    least, most = MINUTES[path.stem]
+    assert least <= sum(s.minutes for s in deck) <= most
 
 
-def test_the_talk_has_ten_to_twelve_slides():
-    assert 10 <= len(slides(ROOT / "slides" / "ntk_talk.ipynb")) <= 12
+@each_deck
+def test_the_notes_of_a_slide_can_be_said_in_its_minutes(path):
+    words = {s.title: len(re.sub("<[^>]+>", " ", s.notes).split()) for s in slides(path)}
+    minutes = {s.title: s.minutes for s in slides(path)}
+    assert {title for title in words if words[title] > WORDS * minutes[title]} == set()
+
+
+def test_the_talk_has_ten_to_thirteen_slides():
+    assert 10 <= len(slides(ROOT / "slides" / "ntk_talk.ipynb")) <= 13
+
+
+def test_every_reference_of_the_first_talk_is_on_the_last_slide():
+    last = slides(ROOT / "slides" / "ntk_talk.ipynb")[-1]
+    assert {f"https://{address}" for address in REFERENCES} <= {
+        *re.findall(r'href="([^"]+)"', "".join(block.html for block in last.blocks))
+    }
+
+
+@each_deck
+def test_every_picture_that_moves_has_a_second_state_on_paper(path):
+    tags = [cell.metadata.get("tags", []) for cell in nbformat.read(path, as_version=4).cells]
+    moving = [each for each in tags if any(tag.startswith("sweep:") for tag in each)]
+    assert len(moving) >= 4
+    assert [each for each in moving if not any(tag.startswith("paper:") for tag in each)] == []
 
 
 @each_deck
@@ -115,7 +149,7 @@ def test_a_swept_explorer_has_a_picture_for_every_position_of_its_sliders():
         return figure
 
     explorer = Explorer("three", draw, {"a": [0, 1, 2], "b": ["x", "y"], "c": [5, 6]})
-    made = build.sweep(explorer, ["a", "b"])
+    made = build.sweep(explorer, ["a", "b"], {})
     frames = re.findall(r'"(data:image/png[^"]+)"', made.split("<script")[1])
     drawn = [
         build.address(explorer.frame(dpi=build.FRAME_DPI, a=a, b=b, c=6))
@@ -128,6 +162,36 @@ def test_a_swept_explorer_has_a_picture_for_every_position_of_its_sliders():
     ]
     assert re.search(r'<img [^>]*src="([^"]+)"', made)[1] == drawn[3]
     assert re.findall(r'max="(\d)" value="(\d)"', made) == [("2", "1"), ("1", "1")]
+    assert "data-again" not in made
+
+
+def test_a_tag_says_where_the_sliders_stand_in_the_second_state_on_paper():
+    cell = nbformat.v4.new_code_cell("ntk.explore.any()")
+    cell.metadata = {"tags": ["sweep:a", "sweep:b", "paper:a=1024"]}
+    told = []
+    cells.outputs_of(cell, lambda *what: told.append(what) or "")
+    assert told == [("any", ["a", "b"], {"a": "1024"})]
+    explorer = Explorer("two", lambda **_: Figure(figsize=(1, 1)), {"a": [8, 1024], "b": [1, 2]})
+    options = {name: explorer.options(name) for name in "ab"}
+    assert build.position(options, "a", "1024") == 1
+    made = build.sweep(explorer, ["a", "b"], {"a": "1024"})
+    assert made.startswith('<figure class="sweep" data-again>')
+    assert made.count("data-second") == 1
+    for name, text in [("a", "9"), ("c", "8")]:
+        with pytest.raises(ValueError, match=f"no paper:{name}={text}: choose from a=8, a=1024, b"):
+            build.position(options, name, text)
+
+
+def test_all_that_a_slide_prints_is_in_one_box():
+    deck = notebook(("slide", "## A"), ("notes", "**1 min.** Say."))
+    for text in ("one\n", "two\n"):
+        output = nbformat.v4.new_output("stream", text=text)
+        cell = nbformat.v4.new_code_cell("print()", outputs=[output])
+        cell.metadata = {"slideshow": {"slide_type": "-"}}
+        deck.cells.insert(-1, cell)
+    (slide,) = cells.slides_of(deck, None)
+    (block,) = slide.blocks
+    assert re.findall(r">(.+)</pre>", block.html, re.DOTALL) == ["one\ntwo"]
 
 
 def test_without_a_browser_there_is_no_pdf_but_a_sentence(tmp_path, monkeypatch, capsys):

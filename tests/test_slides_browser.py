@@ -6,13 +6,13 @@ import shutil
 import pytest
 
 from slides import build
+from tools import paper, stamp
 from tools.run_notebooks import ROOT
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: extra `browser`")
-BROWSER = next(filter(None, map(shutil.which, build.BROWSERS)), None)
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on the PATH"),
+    pytest.mark.skipif(paper.browser() is None, reason="needs Chromium or Chrome on the PATH"),
 ]
 
 SIZES = [(1280, 720), (1920, 1080)]
@@ -115,9 +115,11 @@ class Deck:
 
 @pytest.fixture(scope="module", params=DECKS, ids=lambda path: path.stem)
 def address(request, tmp_path_factory):
-    """Build a deck and return its address."""
+    """Build a deck of a course that has been published, and return its address."""
     file = tmp_path_factory.mktemp("decks") / f"{request.param.stem}.html"
-    file.write_text(build.build(request.param), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stamp, "current", lambda: stamp.Place("jane-doe/ntk-course", "main"))
+        file.write_text(build.build(request.param), encoding="utf-8")
     return file.as_uri()
 
 
@@ -357,7 +359,17 @@ def test_code_is_hidden_until_it_is_asked_for(shown):
     assert not code.is_visible()
 
 
-def test_a_pdf_has_a_page_for_every_slide(address, tmp_path):
+def test_the_last_slide_has_the_address_and_its_qr_code_as_a_square_that_a_phone_can_read(shown):
+    deck = shown(scheme="dark")
+    deck.run("Reveal.slide(Reveal.getTotalSlides() - 1)")
+    post = deck.page.locator("section.present .signpost")
+    assert post.inner_text().replace("\n", "") == "github.com/jane-doe/ntk-course"
+    box = post.locator("svg").bounding_box()
+    assert box["width"] == box["height"] >= 200
+    assert deck.page.locator(".signpost").count() == 1
+
+
+def test_a_pdf_has_a_page_for_every_slide_and_second_state(address, tmp_path):
     from urllib.parse import urlparse
     from urllib.request import url2pathname
 

@@ -9,22 +9,10 @@
   setTheme(prefersDark.matches && !printing);
   prefersDark.addEventListener("change", (event) => setTheme(event.matches));
 
-  // On paper all slides stand below each other, without reveal.js. Nothing here waits for anything,
-  // so that the page is complete when a browser without a window prints it.
-  if (printing) {
-    document.documentElement.classList.add("print-pdf");
-    return MathJax.typeset();
-  }
-
-  await MathJax.startup.promise;
-  await MathJax.typesetPromise();
-  await document.fonts.ready;
-
   // Sliders: the pictures were drawn when the deck was built; a slider chooses among them.
-  for (const figure of all(".sweep")) {
+  function moving(figure) {
     const frames = JSON.parse(figure.querySelector("script").textContent);
     const sliders = all("input", figure);
-    frames.forEach(({ src }) => (new Image().src = src)); // decoded before they are needed
     const show = () => {
       let index = 0;
       for (const slider of sliders) {
@@ -35,17 +23,45 @@
       }
       Object.assign(figure.querySelector("img"), frames[index]); // src and alt
     };
+    show();
+    return { frames, sliders, show };
+  }
+
+  // On paper all slides stand below each other, without reveal.js, and a picture that moves is there
+  // in two states, on two pages. Nothing here waits for anything, so that the page is complete when
+  // a browser without a window prints it.
+  if (printing) {
+    document.documentElement.classList.add("print-pdf");
+    for (const figure of all(".sweep")) {
+      moving(figure);
+      if (!("again" in figure.dataset)) continue;
+      const section = figure.closest("section"), second = section.cloneNode(true);
+      second.classList.add("again");
+      for (const slider of all("[data-second]", second)) slider.value = slider.dataset.second;
+      moving(second.querySelector(".sweep"));
+      section.after(second);
+    }
+    return MathJax.typeset();
+  }
+
+  await MathJax.startup.promise;
+  await MathJax.typesetPromise();
+  await document.fonts.ready;
+
+  for (const figure of all(".sweep")) {
+    const { frames, sliders, show } = moving(figure);
+    frames.forEach(({ src }) => (new Image().src = src)); // decoded before they are needed
     for (const slider of sliders) {
       slider.addEventListener("input", show);
       slider.addEventListener("pointerup", () => slider.blur()); // the next key turns the slide
       slider.addEventListener("keydown", (event) => {
         if (!["PageUp", "PageDown", " ", "Enter"].includes(event.key)) return;
-        event.preventDefault(); // what a clicker sends must not end up in a slider
+        event.preventDefault(); // what a clicker sends must not end up in a slider,
+        event.stopPropagation(); // and must not turn a second slide, by reveal.js
         slider.blur();
         event.key === "PageUp" ? Reveal.prev() : Reveal.next();
       });
     }
-    show();
   }
   // Brackets move the first slider, braces the second: by character, or, where a layout has letters
   // in their place, by key.
