@@ -7,6 +7,7 @@ from ntk_helpers import _needed  # noqa: F401 (it says, before all, what is miss
 from ntk_helpers._dice import generator
 from ntk_helpers.classroom import data
 from ntk_helpers.classroom.claim import claim
+from ntk_helpers.classroom.diagnosis import Diagnosis, diagnose
 from ntk_helpers.classroom.exponent import exponent
 from ntk_helpers.classroom.predict import predict
 from ntk_helpers.classroom.setup import best_device, choose_size, setup
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "MLP",
+    "Diagnosis",
     "EnsembleHistory",
     "Gaussian",
     "History",
@@ -48,6 +50,7 @@ __all__ = [
     "choose_size",
     "claim",
     "data",
+    "diagnose",
     "empirical_ntk",
     "exercises",
     "explore",

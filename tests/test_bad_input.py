@@ -176,6 +176,11 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     judged = {"model": models(2), "x": points_x, "y": targets_y} | rates
     judged["steps"] = without(COUNTS, "None")
     yield "lazy_regime", ntk.lazy_regime, good | {"learning_rate": 0.1}, judged
+    losses = {"no number": lambda f, y: f - y, "detached": lambda f, y: f.detach().mean()}
+    losses |= {"raises": lambda f, y: f[7]}
+    looked = judged | {"loss": NAMES | losses}
+    good_look = good | {"learning_rate": 0.1, "loss": "squared"}
+    yield "diagnose", ntk.diagnose, good_look, looked
     expanded = without(models(2), "NaN parameter", "other inputs")
 
     def taylor(model, x=X):
@@ -324,7 +329,15 @@ ACCEPTED = {"linearize, model, detached"}
 
 def test_every_public_function_is_in_the_table():
     names = {name.split(",")[0].split(".")[0] for name in CASES} | {"exercises", "explore", "plots"}
-    results = {"EnsembleHistory", "Gaussian", "History", "KernelChange", "Kernels", "LazyRegime"}
+    results = {
+        "Diagnosis",
+        "EnsembleHistory",
+        "Gaussian",
+        "History",
+        "KernelChange",
+        "Kernels",
+        "LazyRegime",
+    }
     results |= {"PINNHistory"}
     assert {*ntk.__all__} - names - results == {"choose_size"}  # takes whatever it is given
 

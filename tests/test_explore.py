@@ -158,26 +158,46 @@ def test_the_explored_digits_are_ordered_as_the_sliders_say():
 
 
 def test_the_weighted_boundary_cures_the_explored_pinn():
-    error = {}
+    error, own = {}, {}
     for weight in (1, 100):
         run = lesson_06.run_pinn(100, 4, weight)
         truth = ntk.PoissonProblem(4).solution(run.x)
         error[weight] = (run.u[-1] - truth).norm() / truth.norm()
         assert run.u.shape == run.residual.shape == (len(lesson_06.STEPS), 100)
-        assert [part.numel() for part in run.rates[0]] == [2, 100]
+        own[weight], inside = run.pulls[-1].T
+        assert (own[weight] + inside).norm() < 0.05 * own[weight].norm()  # the ends are at rest
     assert error[100] < 0.02 < 0.05 < error[1]
-    plain, weighted = (lesson_06.run_pinn(100, 4, weight).rates[0][0] for weight in (1, 100))
-    torch.testing.assert_close(weighted, 100 * plain)
+    assert 0.6 < own[100].norm() / own[1].norm() < 1.6
+
+
+def test_both_pulls_at_an_explored_end_sum_to_its_velocity():
+    run = lesson_06.run_pinn(100, 4, 10)
+    early = ntk.PoissonProblem(4)
+    ends = early.boundary(2, **lesson_06.PLACE)
+    shape = {"activation": "tanh", "sigma_b": 1.0, "parameterization": "standard"}
+    network = ntk.MLP(1, 100, **shape, seed=0, **lesson_06.PLACE)
+    history = ntk.train_pinn(
+        ntk.Standardized(network, run.x[:, None]),
+        early,
+        ends,
+        run.x[:, None],
+        learning_rate=1e-9,
+        steps=1,
+        loss="mean",
+        weights=(10.0, 1.0),
+        progress=False,
+    )
+    velocity = history.u.diff(dim=0)[0] / 1e-9
+    torch.testing.assert_close(run.pulls[0].sum(1), velocity, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_the_explored_pinn_stays_below_the_limit_of_its_rate():
     for width in lesson_06.WIDTHS:
-        for frequency in lesson_06.FREQUENCIES:
-            run = lesson_06.run_pinn(width, frequency, 1)
-            assert len(run.rates) == len(lesson_06.STEPS)
-            top = max(part[-1].item() for rates in run.rates for part in rates)
-            assert top < 2 / lesson_06.LEARNING_RATE
+        for weight in lesson_06.WEIGHTS:
+            run = lesson_06.run_pinn(width, max(lesson_06.FREQUENCIES), weight)
+            assert len(run.fastest) == len(lesson_06.STEPS)
+            assert run.fastest.max() < 0.95 * 2 / lesson_06.LEARNING_RATE, (width, weight)
 
 
 def test_the_scale_slider_runs_as_the_axis_of_its_plots():

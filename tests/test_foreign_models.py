@@ -218,3 +218,25 @@ def test_a_foreign_model_has_the_kernel_of_plain_backward_passes_and_still_train
         optimizer.step()
         losses.append(loss.item())
     assert losses[1] < losses[0]
+
+
+LIKELY = ["GPT-2, tied", "BERT with a padding mask", "ViT", "resnet18", "GCN", "SIREN", "U-Net"]
+
+
+@pytest.mark.parametrize("name", LIKELY)
+def test_a_foreign_model_gets_a_page_and_learns_below_its_limit(name, package):
+    torch.manual_seed(0)
+    build, points = MODELS[name]
+    model, x = build(package).double().eval(), points(4)
+    y = torch.arange(4) % model(x).shape[1]
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    loss = nn.functional.cross_entropy
+    look = ntk.diagnose(model, x, y, loss=loss, learning_rate=1.0)
+    run = ntk.diagnose(model, x, y, loss=loss, learning_rate=0.1 * look.max_learning_rate, steps=10)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert 0 < look.max_learning_rate < math.inf
+    assert run.losses[-1] < run.losses[0]
+    assert math.isfinite(run.gap)
+    assert sum(run.layers.values()) == pytest.approx(1)
+    assert "The rate is 10 % of it" in repr(run)
+    assert "Forecast" in run._repr_html_()

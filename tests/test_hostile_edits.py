@@ -130,6 +130,28 @@ EDITS = {
             ("interrupted", "steps=400", f"steps={FOREVER}", "KeyboardInterrupt"),
         ],
     ),
+    "08": (
+        9,
+        [
+            (
+                "no example",
+                "data.digits(10",
+                "data.digits(0",
+                "per_class must be at least 1; got 0",
+            ),
+            ("one example", "data.digits(10", "data.digits(1", "ValueError|AssertionError"),
+            ("NaN", "images = digits.image", f"images = {NAN} * digits.image", "x holds .* NaN"),
+            ("rate 1000", "learning_rate=0.1 *", "learning_rate=1e5 *", ""),
+            (
+                "no mean",
+                "learning_rate=0.1 *",
+                "loss=lambda f, y: f, learning_rate=0.1 *",
+                "number",
+            ),
+            ("width 2", "width=16", "width=2", ""),
+            ("interrupted", "steps=300", f"steps={FOREVER}", "KeyboardInterrupt"),
+        ],
+    ),
 }
 
 

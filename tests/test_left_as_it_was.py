@@ -69,6 +69,7 @@ FUNCTIONS = {
     "gradient_descent": lambda m: ntk.gradient_descent(m, X, Y, **RUN),
     "train_ensemble": lambda m: ntk.train_ensemble([m, copy.deepcopy(m)], X, Y, x_test=X, **RUN),
     "lazy_regime": lambda m: ntk.lazy_regime(m, X, Y, steps=2, **RATE),
+    "diagnose": lambda m: ntk.diagnose(m, X, Y, loss="squared", steps=2, **RATE),
     "pinn_kernel": lambda m: ntk.pinn_kernel(m, X[:2], X, PROBLEM.operator),
     "train_pinn": lambda m: ntk.train_pinn(
         m, PROBLEM, X[:2], X, weights="balance", refresh_every=2, keep_kernels=True,

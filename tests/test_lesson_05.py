@@ -64,3 +64,22 @@ def test_what_stays_on_the_chart_has_no_arrow():
     run = lesson_05_limit.cross(1.1, 1.0)
     assert lesson_05_limit.leaves(run.theory) is lesson_05_limit.leaves(run.trained) is None
     assert not lesson_05_limit.draw_crossing(run).axes[0].texts
+
+
+def test_the_spreads_have_the_shapes_that_the_hints_speak_of():
+    x = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
+    inputs = torch.linspace(-1.3, 1.3, 53, dtype=torch.float64)[:, None]  # every tenth is in x
+    recipe = {"depth": 1, "activation": "erf", "sigma_w": 2.0, "sigma_b": 1.0}
+    four = x[[0, 1, 3, 4]]
+    shown = {"A": (four, math.inf), "B": (x, 1.0), "C": (x, 0.0), "D": (x, math.inf)}
+    std = {
+        name: ntk.wide_ensemble(points, torch.randn(len(points)).to(x), inputs, t, **recipe).std
+        for name, (points, t) in shown.items()
+    }
+    dips = {name: (values < 1e-3).nonzero()[:, 0].tolist() for name, values in std.items()}
+    assert dips == {"A": [6, 16, 36, 46], "B": [], "C": [], "D": [6, 16, 26, 36, 46]}
+    assert (std["C"] > 4 * std["B"]).all()
+    assert std["A"][26] > std["B"][26]  # as if nothing had been learned there
+    ripple = std["B"].max() / std["B"].min(), std["C"].max() / std["C"].min()
+    assert ripple[0] > 2
+    assert ripple[1] < 1.3

@@ -120,7 +120,7 @@ def test_contours_are_those_of_the_function():
             assert np.ptp(path.vertices[:, 0]) < 1e-6
 
 
-@pytest.mark.parametrize("current", range(8))
+@pytest.mark.parametrize("current", range(9))
 def test_the_map_marks_one_lesson_and_leads_to_all(current, displayed):
     plots.show_course_map(current)
     ((data, _),) = displayed

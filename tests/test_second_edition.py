@@ -9,16 +9,12 @@ import pytest
 from tools.minutes import minutes, printed
 from tools.run_notebooks import notebooks
 
-# Lessons of the first edition, which do not keep these rules yet. The list only shrinks: it takes
-# no new name, and a lesson that keeps the rules has to leave it.
-NOT_YET = ["05", "06", "07"]
 LIMITS = {"00": 35, "01": 50, "08": 50}  # minutes; 60 for all others
 MEASURED_QUESTIONS = 7
 
 PATHS = [path for path in notebooks() if path.parent.name in ("notebooks", "deeper")]
 LESSONS = {path.stem: path for path in PATHS if path.stem != "glossary"}
-DONE = {stem: path for stem, path in LESSONS.items() if stem[:2] not in NOT_YET}
-each_done = pytest.mark.parametrize("path", DONE.values(), ids=DONE)
+each_lesson = pytest.mark.parametrize("path", LESSONS.values(), ids=LESSONS)
 
 DRAWS = re.compile(r"\bntk\.show\(|\bplt\.|\bntk\.plots\.|\bax\.|\baxes\[")
 # A table of set-ups may be folded: data, models, plans. What computes may not.
@@ -96,38 +92,32 @@ def loose_dice(path) -> list[str]:
     return found
 
 
-def too_long(path) -> bool:
-    """Return whether the model's minutes exceed the limit or differ from what it prints."""
-    value = minutes(read(path))
-    return value > LIMITS.get(path.name[:2], 60) or printed(read(path)) != 5 * round(value / 5)
-
-
 def unvoted(path) -> list[str]:
     """Return the predictions that are no vote yet."""
     cells = read(path).cells
     return [c.source for c in cells if c.cell_type == "markdown" and "**Predict" in c.source]
 
 
-@each_done
+@each_lesson
 def test_the_printed_minutes_are_those_of_the_model_and_within_the_limit(path):
     value = minutes(read(path))
     assert value <= LIMITS.get(path.name[:2], 60)
     assert printed(read(path)) == 5 * round(value / 5)
 
 
-@each_done
+@each_lesson
 def test_plumbing_is_folded_and_teaching_is_open(path):
     assert open_plumbing(path) == []
     assert folded_teaching(path) == []
 
 
-@each_done
+@each_lesson
 def test_each_numbered_section_asks_and_there_are_at_most_seven(path):
     assert [heading for heading in headings(path) if not heading.endswith("?")] == []
     assert 1 <= len(headings(path)) <= MEASURED_QUESTIONS
 
 
-@each_done
+@each_lesson
 def test_every_prediction_is_a_vote_and_is_answered_before_the_next_heading(path):
     assert unvoted(path) == []
     waiting = 0
@@ -139,12 +129,12 @@ def test_every_prediction_is_a_vote_and_is_answered_before_the_next_heading(path
     assert not waiting
 
 
-@each_done
+@each_lesson
 def test_numbers_are_drawn_by_seeds_that_take_part_in_the_draws(path):
     assert loose_dice(path) == []
 
 
-@each_done
+@each_lesson
 def test_a_claim_has_a_literal_name_and_no_two_have_the_same(path):
     for source, _ in code(path):
         for call in (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call)):
@@ -160,14 +150,6 @@ def test_a_claim_has_a_literal_name_and_no_two_have_the_same(path):
     keys = [text.partition(":")[0] for text in texts]
     assert sorted(keys) == sorted(set(keys))
     assert all(key.startswith("✓ ") for key in keys)
-
-
-def test_the_list_of_exceptions_only_shrinks():
-    assert set(NOT_YET) <= {"05", "06", "07"}
-    for stem, path in LESSONS.items():
-        if stem[:2] in NOT_YET:
-            breaks = [too_long(path), open_plumbing(path), loose_dice(path), unvoted(path)]
-            assert any(breaks), f"{stem} keeps the rules: take it off the list"
 
 
 # The rules notice what breaks them.

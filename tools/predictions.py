@@ -17,8 +17,7 @@ HEAD = """\
 
 For who asks them. Let the room vote before the next cell runs. The answer is in bold; → marks the
 wrong one that is to be expected most: a guess of the authors, since nobody has counted votes yet.
-Lessons 05 to 07 have their answers under *What was found*. (Made from the notebooks by
-`tools/predictions.py`.)
+(Made from the notebooks by `tools/predictions.py`.)
 """
 
 

@@ -107,7 +107,7 @@ def _advice(values: Tensor, held: Tensor) -> str:
 
 def _shown(values: Tensor, unit: str) -> str:
     """Return values as a badge shows them: one number, or the least and the largest."""
-    low, high = (_number(end.item(), unit) for end in (values.min(), values.max()))
+    low, high = (number(end.item(), unit) for end in (values.min(), values.max()))
     text = low if low == high else f"{low} … {high}"
     draws = f", {len(values)} draws" if len(values) > 1 else ""
     return f"{text} {unit}".rstrip() + draws
@@ -117,11 +117,11 @@ def _bound(kind: str, limit, unit: str) -> str:
     """Return a bound in words."""
     ends = limit if kind in {"between", "near"} else (limit,)
     words = {"between": "between {} and {}", "near": "near {}, give or take {}"}
-    text = words.get(kind, f"{kind} {{}}").format(*(_number(end, unit, exact=True) for end in ends))
+    text = words.get(kind, f"{kind} {{}}").format(*(number(end, unit, exact=True) for end in ends))
     return f"{text} {unit}".rstrip()
 
 
-def _number(value: float, unit: str, *, exact: bool = False) -> str:
+def number(value: float, unit: str = "", *, exact: bool = False) -> str:
     """Return a number as people write it: two digits of a measured one, powers of ten as such."""
     value = 100 * value if unit == "%" else value
     if exact or not math.isfinite(value):

@@ -57,7 +57,7 @@ class TanhFields:
         u'' = s_2 V a² φ''(z)             ∂u''/∂V = s_2 a² φ''
         ∂u''/∂b = c_1 s_2 V a² φ'''       ∂u''/∂W = s_1 s_2 V (2 a φ'' / s + a² φ''' x̂)
 
-    The chain rule for u'' is in notebooks/06_pinn.ipynb, "Inputs that are spread out".
+    The chain rule for u'' is in notebooks/06_pinn.ipynb, "What is a PINN?".
     """
 
     around = staticmethod(one_thread)  # a context to train in

@@ -15,8 +15,8 @@ class PINNDynamics:
 
         dF/dt = −K D (F − Y)      F_t = Y + D^{−½} e^{−D^½ K D^½ t} D^½ (F_0 − Y)
 
-    Derived in notebooks/06_pinn.ipynb, "Which of the two losses is learned first?".
-    Derived in notebooks/06_pinn.ipynb, "The cure: two weights" (D).
+    Derived in notebooks/06_pinn.ipynb, "What is learned first?".
+    Derived in notebooks/06_pinn.ipynb, "Why does the PINN for sin 4πx fail?" (D).
 
     Attributes:
         flow: The `KernelDynamics` of D^½ F with the kernel D^½ K D^½.

@@ -21,7 +21,7 @@ class PINNKernel(NamedTuple):
     D = diag(λ_b …, λ_r …). K D has the eigenvalues of the symmetric D^½ K D^½: real and ≥ 0.
 
     Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, lemma 3.1 and section 6.
-    Derived in notebooks/06_pinn.ipynb, "Two residuals, one kernel".
+    Derived in notebooks/06_pinn.ipynb, "Two losses: do they have one kernel?".
 
     Attributes:
         uu: (n_b, n_b), boundary with boundary; rank ≤ 2 where the boundary is two points.
@@ -45,7 +45,8 @@ class PINNKernel(NamedTuple):
     def weighted(self, boundary: float, residual: float) -> "PINNKernel":
         """Return D^½ K D^½, which has the eigenvalues of K D, for weights λ_b and λ_r ≥ 0.
 
-        Derived in notebooks/06_pinn.ipynb, "Three statements that need care".
+        Derived in notebooks/deeper/the_pinn_paper.ipynb, "Do large weights make training
+        unstable?".
         """
         boundary, residual = weight_pair((boundary, residual))
         mixed = math.sqrt(boundary * residual)
@@ -58,7 +59,7 @@ class PINNKernel(NamedTuple):
         λ_r = (T_b + T_r) / T_r. For "sum", where c = 1, T_b + T_r is Tr K.
 
         Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, algorithm 1 (for "sum").
-        Derived in notebooks/06_pinn.ipynb, "The cure: two weights".
+        Derived in notebooks/06_pinn.ipynb, "How large should the weight be?".
 
         Args:
             loss: "sum" or "mean", as in `train_pinn`.
@@ -89,7 +90,7 @@ def pinn_kernel(
     A row of J is ∂u(x)/∂θ or ∂(Lu)(x)/∂θ, by reverse mode over whatever `operator` does; θ are the
     trainable parameters of `model`. Jacobians of more than about 400 MB are computed in chunks.
 
-    Derived in notebooks/06_pinn.ipynb, "Two residuals, one kernel".
+    Derived in notebooks/06_pinn.ipynb, "Two losses: do they have one kernel?".
 
     Args:
         model: Any module with one output that treats rows independently, (n, d) → (n, 1) or (n,).

@@ -97,7 +97,7 @@ class Standardized(nn.Module):
 
     By the chain rule u'' carries a factor 1/s², about 12 for points spread evenly over [0, 1].
 
-    Derived in notebooks/06_pinn.ipynb, "Inputs that are spread out".
+    Derived in notebooks/06_pinn.ipynb, "What is a PINN?".
 
     Attributes:
         network: What sees standardised inputs.

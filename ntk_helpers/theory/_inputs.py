@@ -1,10 +1,13 @@
-"""Times, shapes and kernels, as the closed forms of training take them."""
+"""Times, shapes, kernels and copies, as the theory of training takes them."""
 
+import copy
 import math
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ntk_helpers.kernels.empirical import empirical_ntk
 
 
 def grid(name: str, values: float | Tensor, *, like: Tensor) -> Tensor:
@@ -51,3 +54,25 @@ def eigenpairs(name: str, kernel: Tensor) -> tuple[Tensor, Tensor]:
             f"index out of place."
         )
     return values, vectors
+
+
+def start_kernel(model: nn.Module, x: Tensor) -> Tensor:
+    """Return the kernel (n, n, k, k) of `model` at the points, or say that it is zero."""
+    kernel = empirical_ntk(model, x)
+    if not kernel.any():
+        raise ValueError(
+            "the tangent kernel of the model is zero at x. Look for ReLU units that are all off, "
+            "or for layers whose weights are all 0."
+        )
+    return kernel
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a copy of `model`, or say what cannot be copied."""
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model cannot be copied: it keeps a tensor that autograd computed, as the old "
+            f"torch.nn.utils.spectral_norm does ({error}). Use torch.nn.utils.parametrizations."
+        ) from error

@@ -28,8 +28,8 @@ class KernelDynamics:
     give the kernel of "full", or column j of y with column j of "diagonal".
 
     Derived in notebooks/05_closed_form_mse.ipynb, "Can the equation be solved for all points at
-    once?", "2. Which mistakes die first?" (modes), "4. What about points that were never trained
-    on?", "5. Steps or time?" and "6. What do a hundred trained networks say?" (smoother).
+    once?", "Which mistakes die first?" (modes), "What about points that were never trained
+    on?", "Steps or time?" and "What do a hundred trained networks say?" (smoother).
 
     Source: Lee et al. 2019, arXiv:1902.06720, section 2.2; Jacot, Gabriel, Hongler 2018,
     arXiv:1806.07572, section 5.

@@ -1,6 +1,5 @@
 """Whether the theory of a constant kernel applies to a run, and the lazy-regime number."""
 
-import copy
 import math
 import warnings
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from ntk_helpers import _checks
 from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._jacobian import real
 from ntk_helpers.kernels.empirical import empirical_ntk
+from ntk_helpers.theory import _inputs
 from ntk_helpers.theory._derivatives import Derivatives, differentiating
 from ntk_helpers.theory.change import kernel_drift
 from ntk_helpers.theory.dynamics import KernelDynamics
@@ -35,7 +35,7 @@ class LazyRegime:
     tells whether the theory agrees with itself.
 
     Derived in notebooks/deeper/lazy_training.ipynb.
-    Derived in notebooks/07_beyond_the_kernel.ipynb, "When may I trust it? A check-list".
+    Derived in notebooks/08_your_network.ipynb, "When may I trust it?".
 
     Attributes:
         kappa: κ at the start, estimated from below.
@@ -134,13 +134,8 @@ def lazy_regime(
     _checks.require_choice("loss", loss, ["mean", "sum"])
     if steps is not None:
         _checks.require_integer("steps", steps, at_least=0)
-    kernel = empirical_ntk(model, x)
-    if not kernel.any():
-        raise ValueError(
-            "the tangent kernel of the model is zero at x. Look for ReLU units that are all off, "
-            "or for layers whose weights are all 0."
-        )
-    moved = _copied(model)
+    kernel = _inputs.start_kernel(model, x)
+    moved = _inputs.copied(model)
     theta = [p for p in moved.parameters() if p.requires_grad]
     with differentiating(), torch.enable_grad():
         f = _outputs.fit_to(moved(x), y)
@@ -158,7 +153,7 @@ def lazy_regime(
         missed = _outputs.fit_to(moved(x), y) - dynamics.train(math.inf)
     there, drift, error = bool(missed.isfinite().all()), None, None
     if steps is not None:
-        trained, drift, error = _copied(model), math.inf, math.inf
+        trained, drift, error = _inputs.copied(model), math.inf, math.inf
         options = {"learning_rate": learning_rate, "steps": steps, "loss": loss, "progress": False}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -177,17 +172,6 @@ def lazy_regime(
         drift=drift,
         prediction_error=error,
     )
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """Return a copy of `model`, or say what cannot be copied."""
-    try:
-        return copy.deepcopy(model)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the model cannot be copied: it keeps a tensor that autograd computed, as the old "
-            f"torch.nn.utils.spectral_norm does ({error}). Use torch.nn.utils.parametrizations."
-        ) from error
 
 
 def _share(part: Tensor, whole: Tensor) -> float:

@@ -14,7 +14,6 @@ REMEDIES = {
     "argument 'input' .*must be tensor, not (float|int)": (
         "That is a plain number, not a tensor: use math.log, math.exp."
     ),
-    r"unsupported operand type\(s\) for &": "Join tests with `and`.",
 }
 
 

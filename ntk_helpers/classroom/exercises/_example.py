@@ -40,8 +40,6 @@ def example(names: list[str], case: tuple, wanted, got) -> str:
         pair = [brief(right, digits=digits), brief(yours, digits=digits)]
         if pair[0] != pair[1] or right.shape != yours.shape:
             break
-    if isinstance(wanted, bool) and isinstance(got, bool):
-        pair = [wanted, got]
     if any(isinstance(argument, str) for argument in case):
         return f"For {inputs(names, case)}: yours, {pair[1]}, is wrong."
     return f"For {inputs(names, case)}: the right answer{where} is {pair[0]}, yours is {pair[1]}."

@@ -1,5 +1,6 @@
-"""Check the exercises of lesson 06: losses, block kernel and weights of a physics-informed network."""
+"""Check the exercises of lesson 06: weights of losses, ends at rest, and mistakes that no inner point sees."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,168 +11,120 @@ from ntk_helpers.classroom.exercises._judge import draws, judge
 from ntk_helpers.classroom.exercises._tally import counted
 
 
-def _blocks(n_boundary: int, n_interior: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return K_uu, K_ur, K_rr of a random Jacobian."""
-    j_u, j_r = draws((n_boundary, 9), (n_interior, 9), seed=seed)
-    return j_u @ j_u.T, j_u @ j_r.T, j_r @ j_r.T
-
-
 @counted
-def check_pinn_loss(answer: Callable) -> Feedback:
-    """Check `pinn_loss(u, g, u_xx, f)`: both sums of half squares, for (n_b,) and (n_r,) values."""
-    return judge(
-        answer,
-        [tuple(draws((2,), (2,), (5,), (5,))), tuple(draws((4,), (4,), (3,), (3,), seed=1))],
-        lambda u, g, u_xx, f: 0.5 * ((u - g).square().sum() + (u_xx - f).square().sum()),
-        {
-            "the ½ is missing in front of the sums.": lambda u, g, u_xx, f: (
-                (u - g).square().sum() + (u_xx - f).square().sum()
-            ),
-            "these are means; the loss asked for here has plain sums.": lambda u, g, u_xx, f: (
-                0.5 * ((u - g).square().mean() + (u_xx - f).square().mean())
-            ),
-            "these are means, and the ½ is missing, too: the loss asked for here is half of plain sums.": lambda u, g, u_xx, f: (
-                (u - g).square().mean() + (u_xx - f).square().mean()
-            ),
-            "the equation is u″ = f, so its residual is u″ − f.": lambda u, g, u_xx, f: (
-                0.5 * ((u - g).square().sum() + (u_xx + f).square().sum())
-            ),
-            "the boundary term is missing: u″ = f alone has many solutions.": lambda u, g, u_xx, f: (
-                0.5 * (u_xx - f).square().sum()
-            ),
-            "the equation is missing: two boundary values do not make a solution.": lambda u, g, u_xx, f: (
-                0.5 * (u - g).square().sum()
-            ),
-        },
-        "Two losses in one sum: the rest of the lesson is about their quarrel.",
-    )
+def check_three_weights(answer: Callable) -> Feedback:
+    """Check `three_weights(traces, points)`: λ_i = Σ_j T_j / T_i with T = traces/points, (3,)."""
 
+    def weights(traces, points):
+        rates = traces / points
+        return rates.sum() / rates
 
-@counted
-def check_scaled_derivative(answer: Callable) -> Feedback:
-    """Check `second_derivative(bend, s)`: u″(x) of u(x) = v((x − m)/s), from v″ there."""
-    return judge(
-        answer,
-        [(2.5, 0.3), (-1.2, 4.0)],
-        lambda bend, s: bend / s**2,
-        {
-            "that is one factor 1/s; each of the two derivatives brings one.": lambda bend, s: (
-                bend / s
-            ),
-            "you multiplied. A narrow spread s makes v run faster, and its derivatives larger.": lambda bend, s: (
-                bend * s**2
-            ),
-            "you multiplied, and by one s only: each of the two derivatives divides by s.": lambda bend, s: (
-                bend * s
-            ),
-            "the chain rule was forgotten: the derivative in x is not that in (x − m)/s.": lambda bend, s: (
-                bend
-            ),
-        },
-        "For 100 points between 0 and 1 the factor is nearly 12, and 12² = 144 in K_rr.",
-    )
-
-
-@counted
-def check_block_velocity(answer: Callable) -> Feedback:
-    """Check `velocity(k_uu, k_ur, k_rr, wrong_b, wrong_r)`: d/dt (u; u″) as (n_b + n_r,)."""
     cases = [
-        (*_blocks(2, 4, seed=0), *draws((2,), (4,), seed=1)),
-        (*_blocks(3, 3, seed=2), *draws((3,), (3,), seed=3)),
+        (torch.tensor([40.0, 6.0, 9000.0]), torch.tensor([20.0, 10.0, 300.0])),
+        (torch.tensor([3.0, 50.0, 700.0]), torch.tensor([4.0, 2.0, 25.0])),
     ]
-
-    def velocity(k_uu, k_ur, k_rr, b, r):
-        return -torch.cat([k_uu @ b + k_ur @ r, k_ur.T @ b + k_rr @ r])
-
     return judge(
         answer,
-        cases,
-        velocity,
-        {
-            "the sign: descent moves against the gradient.": lambda *a: -velocity(*a),
-            "the blocks K_ur are missing: what is learned inside moves the boundary, too.": lambda k_uu, k_ur, k_rr, b, r: (
-                -torch.cat([k_uu @ b, k_rr @ r])
-            ),
-            "the lower left block is missing.": lambda k_uu, k_ur, k_rr, b, r: (
-                -torch.cat([k_uu @ b + k_ur @ r, k_rr @ r])
-            ),
-            "the upper right block is missing.": lambda k_uu, k_ur, k_rr, b, r: (
-                -torch.cat([k_uu @ b, k_ur.T @ b + k_rr @ r])
-            ),
-            "with sums in the loss there is no 1/N here.": lambda k_uu, k_ur, k_rr, b, r: (
-                velocity(k_uu, k_ur, k_rr, b, r) / (len(b) + len(r))
-            ),
-        },
-        "One differential equation for both, and one kernel.",
-    )
-
-
-@counted
-def check_balance_weights(answer: Callable) -> Feedback:
-    """Check `balance_weights(k_uu, k_rr)`: (λ_b, λ_r) = (Tr K / Tr K_uu, Tr K / Tr K_rr)."""
-
-    def weights(k_uu, k_rr):
-        b, r = k_uu.trace(), k_rr.trace()
-        return torch.stack([(b + r) / b, (b + r) / r])
-
-    blocks = [_blocks(2, 4, seed=4), _blocks(3, 6, seed=5)]
-    return judge(
-        answer,
-        [(k_uu, 50 * k_rr) for k_uu, _, k_rr in blocks],
+        [tuple(part.double() for part in case) for case in cases],
         weights,
         {
-            "the two are swapped: the slow boundary needs the large weight.": lambda k_uu, k_rr: (
-                weights(k_uu, k_rr).flip(0)
+            "these are the weights for sums. A mean divides the rates of its part by its number of points.": lambda traces, points: (
+                traces.sum() / traces
             ),
-            "they are upside down: a small trace is a slow loss, and needs a large weight.": lambda k_uu, k_rr: (
-                1 / weights(k_uu, k_rr)
+            "they are upside down: a part with small rates needs a large weight.": lambda traces, points: (
+                1 / weights(traces, points)
             ),
-            "Tr K is the sum of both traces.": lambda k_uu, k_rr: torch.stack(
-                [k_rr.trace() / k_uu.trace(), k_uu.trace() / k_rr.trace()]
+            "a mean divides by the number of points; you multiplied.": lambda traces, points: (
+                (traces * points).sum() / (traces * points)
             ),
-            "that balances the largest eigenvalues; the question is about traces.": lambda k_uu, k_rr: (
-                torch.stack(
-                    [
-                        1 + torch.linalg.eigvalsh(k_rr)[-1] / torch.linalg.eigvalsh(k_uu)[-1],
-                        1 + torch.linalg.eigvalsh(k_uu)[-1] / torch.linalg.eigvalsh(k_rr)[-1],
-                    ]
-                )
+            "the three sums of rates are equal, but to 1. They should equal the unweighted sum of all three.": lambda traces, points: (
+                points / traces
+            ),
+            "the three sums of rates are equal, but to the mean of all three. Their sum is asked for.": lambda traces, points: (
+                weights(traces, points) / 3
+            ),
+            "the sum over all three wants each trace divided by its own number of points, too.": lambda traces, points: (
+                traces.sum() / (traces / points)
             ),
         },
-        "Then λ_b Tr K_uu = λ_r Tr K_rr: both losses have the same sum of rates.",
+        "With means, listing a point twice changes nothing: so it must not change a weight.",
     )
 
 
 @counted
-def check_weighted_eigenvalues(answer: Callable) -> Feedback:
-    """Check `weighted_eigenvalues(kernel, d)`: the eigenvalues of K diag(d), ascending, d > 0."""
+def check_mistake_at_rest(answer: Callable) -> Feedback:
+    """Check `mistake_at_rest(pull, k_uu, weight)`: u − g of two ends at which both pulls cancel."""
     cases = []
-    for seed, n in enumerate([4, 6]):
-        b, d = draws((n, n), (n,), seed=seed + 6)
-        cases.append((b @ b.T, d.square() + 0.1))
+    for seed, weight in enumerate([10.0, 3.0]):
+        (j,), (pull,) = draws((2, 5), seed=seed), draws((2,), seed=seed + 2)
+        cases.append((7 * pull, j @ j.T, weight))
 
-    def symmetric(kernel, d):
-        root = d.sqrt()
-        return torch.linalg.eigvalsh(root[:, None] * kernel * root)
+    def mistake(pull, k_uu, weight):
+        return torch.linalg.solve(k_uu, pull) * 2 / weight
 
     return judge(
         answer,
         cases,
-        symmetric,
+        mistake,
         {
-            "the weights are missing.": lambda kernel, d: torch.linalg.eigvalsh(kernel),
-            "eigvalsh reads one triangle of a matrix that is not symmetric. Make it symmetric first.": lambda kernel, d: (
-                torch.linalg.eigvalsh(kernel * d)
+            "the sign: the own pull is minus weight times kernel times mistake, and both pulls add up to 0.": lambda *a: (
+                -mistake(*a)
             ),
-            "D K is not symmetric either, and eigvalsh reads one triangle only. Make it symmetric first.": lambda kernel, d: (
-                torch.linalg.eigvalsh(d[:, None] * kernel)
+            "a mean loss over two points has a factor ½, which weakens the own pull.": lambda *a: (
+                mistake(*a) / 2
             ),
-            "you put D on both sides; half of it goes to each: D^½ K D^½.": lambda kernel, d: (
-                torch.linalg.eigvalsh(d[:, None] * kernel * d)
+            "the factor ½ of the mean makes the own pull weaker, so the mistake larger; you made it smaller.": lambda *a: (
+                mistake(*a) / 4
             ),
-            "the order: ascending, as torch.linalg.eigvalsh returns them.": lambda kernel, d: (
-                symmetric(kernel, d).flip(0)
+            "the weight makes the own pull stronger, so the mistake smaller: divide by it.": lambda pull, k_uu, weight: (
+                torch.linalg.solve(k_uu, pull) * 2 * weight
+            ),
+            "the weight is missing.": lambda pull, k_uu, weight: 2 * torch.linalg.solve(k_uu, pull),
+            "the ends move each other: solve with the matrix k_uu, not with its diagonal.": lambda pull, k_uu, weight: (
+                pull / k_uu.diagonal() * 2 / weight
+            ),
+            "a matrix is inverted as a whole, not entry by entry: torch.linalg.solve(k_uu, pull).": lambda pull, k_uu, weight: (
+                (1 / k_uu) @ pull * 2 / weight
+            ),
+            "k_uu @ pull is how the ends would move; the mistake is what k_uu turns into the pull: solve.": lambda pull, k_uu, weight: (
+                k_uu @ pull * 2 / weight
             ),
         },
-        "D^½ K D^½ is symmetric and PSD, so no eigenvalue of K D is imaginary or negative.",
+        "A weight of 100 leaves a hundredth of the mistake, as long as the pull from inside is the same.",
+    )
+
+
+@counted
+def check_mistake_on_springs(answer: Callable) -> Feedback:
+    """Check `mistake_on_springs(x, k, left, right)`: e with e″ + k² e = 0, e(0) = left, e(1) = right."""
+    x = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0], dtype=torch.float64)
+
+    def mistake(x: Tensor, k, left, right):
+        slope = (right - left * math.cos(k)) / math.sin(k)
+        return left * torch.cos(k * x) + slope * torch.sin(k * x)
+
+    def bent_outwards(x, k, left, right):
+        slope = (right - left * math.cosh(k)) / math.sinh(k)
+        return left * torch.cosh(k * x) + slope * torch.sinh(k * x)
+
+    return judge(
+        answer,
+        [(x, 2.0, -0.3, 0.5), (x, 4.0, 0.2, 0.7)],
+        mistake,
+        {
+            "a straight line has e″ = 0, but e″ + k² e is not 0: the springs see it.": lambda x, k, left, right: (
+                left + (right - left) * x
+            ),
+            "the sign: e″ = −k² e has waves as solutions, e″ = +k² e has cosh and sinh.": bent_outwards,
+            "this is right at x = 0, and at x = 1 it is not `right`: cos k is not 0 there.": lambda x, k, left, right: (
+                left * torch.cos(k * x) + right * torch.sin(k * x)
+            ),
+            "at x = 1 it is not `right` yet: divide by sin k what the cosine leaves over.": lambda x, k, left, right: (
+                left * torch.cos(k * x) + (right - left * math.cos(k)) * torch.sin(k * x)
+            ),
+            "at x = 1 the cosine adds left · cos k: take it off before you divide by sin k.": lambda x, k, left, right: (
+                left * torch.cos(k * x) + right * torch.sin(k * x) / math.sin(k)
+            ),
+        },
+        "What the equation cannot see, only the ends can correct; for u″ = f that is a straight line.",
     )

@@ -1,6 +1,7 @@
 """The course's figures: each function draws on an axis; `show` displays with a description."""
 
 from ntk_helpers.classroom.plots.course_map import LESSONS, plot_course_map, show_course_map
+from ntk_helpers.classroom.plots.diagnosis import plot_diagnosis
 from ntk_helpers.classroom.plots.draw import (
     plot_contours,
     plot_curves,
@@ -19,6 +20,7 @@ __all__ = [
     "plot_contours",
     "plot_course_map",
     "plot_curves",
+    "plot_diagnosis",
     "plot_digits",
     "plot_match",
     "plot_matrix",

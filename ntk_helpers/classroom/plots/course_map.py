@@ -14,6 +14,7 @@ FILES = {
     "05_closed_form_mse": "closed form",
     "06_pinn": "PINNs",
     "07_beyond_the_kernel": "beyond",
+    "08_your_network": "your network",
 }
 LESSONS = tuple(FILES.values())
 ROUND = (
@@ -27,10 +28,10 @@ STATION = (
 
 
 def plot_course_map(current: int) -> Axes:
-    """Draw the eight lessons in order, the `current` one filled: where this notebook stands.
+    """Draw the nine lessons in order, the `current` one filled: where this notebook stands.
 
     Args:
-        current: 0 to 7.
+        current: 0 to 8.
 
     Returns:
         The axis.
@@ -74,7 +75,7 @@ def show_course_map(current: int) -> None:
     """Display the map of the course with lesson `current` marked; a click opens a lesson.
 
     Args:
-        current: 0 to 7.
+        current: 0 to 8.
     """
     from IPython.display import display
 
@@ -86,5 +87,5 @@ def show_course_map(current: int) -> None:
         stations.append(STATION.format(file=file, mark=mark, look=look, number=number, name=name))
     row = "display: flex; flex-wrap: wrap; gap: 8px; max-width: 900px; text-align: center"
     html = f'<nav class="ntk-map" aria-label="The lessons" style="{row}">{"".join(stations)}</nav>'
-    place = f"Lesson {current:02d}, {LESSONS[current]}, of the eight lessons: {', '.join(LESSONS)}."
+    place = f"Lesson {current:02d}, {LESSONS[current]}, of the nine lessons: {', '.join(LESSONS)}."
     display({"text/html": html, "text/plain": place}, raw=True)
