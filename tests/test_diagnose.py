@@ -168,6 +168,19 @@ def test_the_run_is_that_of_torchs_optimizer_and_the_gap_that_of_its_outputs():
     torch.testing.assert_close(run.left_in_run, force[1] / force[2])
 
 
+def test_the_gap_is_the_largest_on_the_way_not_the_one_where_both_have_arrived():
+    y, rate = Y[:, :1], {"learning_rate": 1.0, "steps": 300}
+    model = ntk.MLP(4, 16, activation="tanh", seed=0, **F64)
+    kernel, f0 = ntk.empirical_ntk(model, X), model(X).detach()
+    run = ntk.diagnose(model, X, y, loss="squared", **rate)
+    history = ntk.gradient_descent(model, X, y, **rate, progress=False)
+    closed = ntk.KernelDynamics(kernel, y, f0).train_steps(history.step.double(), 1.0)
+    off = (closed - history.outputs).flatten(1).norm(dim=1)
+    moved = (history.outputs - f0).flatten(1).norm(dim=1)
+    assert off.max() > 2 * off[-1]
+    assert run.gap == pytest.approx((off.max() / moved.max()).item())
+
+
 def test_influence_is_what_one_small_step_on_one_example_does_to_the_others():
     model = ntk.MLP(4, 8, seed=0, **F64)
     influence = ntk.diagnose(model, X, Y[:, :1], loss="squared", learning_rate=0.1).influence
