@@ -1,5 +1,6 @@
 """The benchmark scripts start: they run by hand, so nothing else would notice a stale import."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -49,3 +50,27 @@ def test_stored_drifts_are_ten_draws_that_agree_with_their_scale_and_shape():
             assert len(drifts) == 10
             for drift, r, c in zip(drifts, ratios, cosines, strict=True):
                 assert drift**2 == pytest.approx((r - 1) ** 2 + 2 * r * (1 - c), rel=0.01)
+
+
+def test_stored_pinns_are_the_eight_setups_at_three_widths_in_ten_draws_each():
+    stored = json.loads((BENCHMARKS / "results" / "the_pinn_paper.json").read_text("utf-8"))
+    rows = {(row["setup"], row["width"]): row for row in stored["figure 2"]}
+    assert len(stored["figure 2"]) == len(rows) == 24
+    assert len({setup for setup, _ in rows}) == 8
+    assert {width for _, width in rows} == {10, 100, 500}
+    for key, row in rows.items():
+        for name in ("theta", "kernel", "rate"):
+            exploded = key == ("standard std sum", 500) and name != "rate"
+            assert len(row[name]) == 10
+            assert [value is None for value in row[name]] == [exploded] * 10
+
+
+def test_one_draw_of_the_paper_gives_the_number_that_is_stored(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    paper = importlib.import_module("the_pinn_paper")
+    stored = json.loads(paper.RESULTS.read_text("utf-8"))["figure 2"]
+    setup = "standard std mean"
+    (row,) = (row for row in stored if (row["setup"], row["width"]) == (setup, 10))
+    again = paper.figure_2(setup, 10, draws=1)
+    for name in ("theta", "kernel", "rate"):
+        assert again[name] == pytest.approx(row[name][:1], rel=1e-3)
