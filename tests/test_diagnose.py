@@ -44,7 +44,7 @@ def told(model, **changes):
 
 
 def test_the_largest_stable_rate_is_that_of_the_gauss_newton_matrix_in_parameter_space():
-    model = network()
+    model = ntk.MLP(4, 8, 3, depth=2, activation="tanh", seed=0, **F64)
     J, p = jacobian(model), model(X).detach().softmax(1)
     blocks = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     gauss_newton = sum(j.T @ h @ j for j, h in zip(J.reshape(6, 3, -1), blocks, strict=True)) / 6
@@ -163,6 +163,7 @@ def test_the_run_is_that_of_torchs_optimizer_and_the_gap_that_of_its_outputs():
     frozen = forecast(square, f0, Objective(cross_entropy, LABELS), 0.5, 20).outputs
     off, moved = (way.norm(dim=(1, 2)).max() for way in (frozen - path, path - f0))
     assert run.gap == pytest.approx((off / moved).item())
+    assert run.expected[-1].item() == pytest.approx(cross_entropy(frozen[-1], LABELS).item())
     force = [(g.softmax(1) - one_hot(LABELS)).norm(dim=1) for g in (frozen[-1], f, f0)]
     torch.testing.assert_close(run.left, force[0] / force[2])
     torch.testing.assert_close(run.left_in_run, force[1] / force[2])
@@ -258,6 +259,25 @@ def test_any_model_and_any_loss_of_outputs_and_targets_is_taken():
     assert short.loss == "MSELoss"
 
 
+def test_a_model_that_fits_already_and_has_an_idle_parameter_has_nothing_to_learn():
+    model = line()
+    model.register_parameter("idle", nn.Parameter(torch.ones(2, **F64)))
+    run = told(model, loss="squared", y=model(X).detach(), steps=3)
+    assert (run.gap, run.change.drift) == (0, 0)
+    assert len(run.losses) == 4
+    assert not run.left.any()
+    assert not run.shares.any()
+    assert "Targets: nothing to learn" in repr(run)
+
+
+def test_a_compiled_model_is_told_like_the_one_that_it_wraps_and_nothing_is_compiled():
+    def refuse(graph, inputs):
+        raise AssertionError
+
+    compiled = torch.compile(network(), backend=refuse)
+    assert repr(told(compiled, steps=2)) == repr(told(network(), steps=2))
+
+
 def test_bfloat16_is_taken_as_it_is_and_its_eigenvalues_in_float32():
     model = network().to(torch.bfloat16)
     low = ntk.diagnose(model, X.bfloat16(), LABELS, loss=cross_entropy, learning_rate=0.1, steps=1)
@@ -324,6 +344,11 @@ def test_the_figure_shows_the_numbers():
     assert modes.lines[0].get_ydata()[-1] == pytest.approx(1)
     assert not plots.plot_diagnosis(told(network())).axes[3].lines
     many = ntk.Diagnosis(**vars(run) | {"layers": {f"layer {i}": i / 66 for i in range(12)}})
-    bars = plots.plot_diagnosis(many).axes[1].patches
-    assert len(bars) == 9
-    assert sum(bar.get_width() for bar in bars) == pytest.approx(1)
+    drawn = plots.plot_diagnosis(many).axes[1]
+    assert len(drawn.patches) == 9
+    assert sum(bar.get_width() for bar in drawn.patches) == pytest.approx(1)
+    assert [label.get_text() for label in drawn.get_yticklabels()][-2:] == ["layer 11", "4 more"]
+    assert "layer 11 (17 %), layer 10 (15 %)" in repr(many)
+    deep = ntk.Diagnosis(**vars(run) | {"layers": {"transformer.block.attention": 1.0}})
+    (label,) = plots.plot_diagnosis(deep).axes[1].get_yticklabels()
+    assert label.get_text() == "…ormer.block.attention"

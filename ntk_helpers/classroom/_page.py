@@ -66,21 +66,21 @@ def rate(run: Measured) -> Line:
         "Largest stable rate",
         number(run.max_learning_rate),
         meaning,
-        "At the start, for plain gradient descent on all points; it moves with the kernel.",
+        "At the start, for plain gradient descent on all points; training moves it.",
     )
 
 
 def layers(run: Measured) -> Line:
     """Which layer learns?"""
     ordered = sorted(run.layers.items(), key=lambda item: -item[1])
-    shown = [f"{name} {_percent(share)}" for name, share in ordered[:4]]
+    shown = [f"{name} ({_percent(share)})" for name, share in ordered[:4]]
     if others := ordered[4:]:
-        shown.append(f"{len(others)} more {_percent(sum(share for _, share in others))}")
+        shown.append(f"{len(others)} more ({_percent(sum(share for _, share in others))})")
     return Line(
         "Layers",
         ", ".join(shown),
         "Shares of the trace of K: how much of the first step's work each layer does.",
-        "At the start, with equal pushes on all outputs. Numbers of parameters do not count.",
+        "At the start, averaged over all pushes; for those of your targets the shares may differ.",
     )
 
 
@@ -96,9 +96,9 @@ def examples(run: Measured) -> Line:
     return Line(
         "Examples",
         f"most alike: {i} and {j}, cosine {float(run.similarity[i, j]):.2f}",
-        f"A push on one example moves another by {_percent(passed.mean())} of its own move on "
-        f"average; a push on {far} moves the others most, by {_percent(passed[far])}.",
-        "For one small step at the start, all outputs of an example pushed alike.",
+        f"Push one example: on average another moves {_percent(passed.mean())} as far as that one. "
+        f"A push on {far} moves the others most, {_percent(passed[far])} as far.",
+        "For one small step at the start, the outputs of an example pushed one by one.",
     )
 
 
@@ -107,10 +107,10 @@ def targets(run: Measured) -> Line:
     half = run.half_lives
     order = half.argsort()
     reached = run.shares[order].cumsum(0)
-    if not run.rates[0]:
-        return Line(
-            "Targets", "no modes", "The loss has no curvature in the outputs.", "At the start."
-        )
+    if not run.shares.any():
+        flat, least = "The loss has no curvature in the outputs.", "The slope of the loss is zero."
+        found = ("nothing to learn", least) if run.rates[0] else ("no modes", flat)
+        return Line("Targets", *found, "At the start.")
     enough = (reached >= 0.5).nonzero()
     median = float(half[order[enough[0, 0]]]) if len(enough) else math.inf
     limit = math.inf if run.steps is None else run.steps
@@ -120,9 +120,9 @@ def targets(run: Measured) -> Line:
     return Line(
         "Targets",
         f"the faster half of the mistake {_halves(median)}",
-        f"In modes that {until} there is {_percent(slow)} of it. The largest mode has "
-        f"{_percent(run.shares[lead])}; it is strongest at example {int(run.leaders[lead])}, and "
-        f"{_halves(float(half[lead]))}.",
+        f"The mistake is the loss above the least of its quadratic model; {_percent(slow)} of it "
+        f"is in modes that {until}. The largest mode has {_percent(run.shares[lead])}; it is "
+        f"strongest at example {int(run.leaders[lead])}, and {_halves(float(half[lead]))}.",
         "As long as the kernel and the loss's curvature stay as they are.",
     )
 
@@ -147,7 +147,7 @@ def moved(run: Measured) -> Line:
     return Line(
         "Kernel",
         f"moved by {_percent(drift)}: norm × {number(ratio)}, cosine {cosine:.2f}",
-        "Another norm is the same kernel on another clock; a cosine well below 1 is another "
+        "Another norm alone is the same kernel on another clock; a cosine well below 1 is another "
         "kernel, which learns other things first.",
         f"After {run.steps} steps of plain gradient descent, by a copy of the model.",
     )
@@ -163,7 +163,8 @@ def held(run: Measured) -> Line:
         "Forecast",
         "off without bound" if run.gap == math.inf else f"off by {_percent(run.gap)}",
         f"{meaning} (Largest distance of its outputs from the run's, over how far those went.)",
-        f"On these points, in these steps; up to {_percent(GOOD)} is a yes by convention.",
+        f"On these points, in these steps. By convention up to {_percent(GOOD)} is a yes, up to "
+        f"{_percent(FAIR)} an outline.",
     )
 
 

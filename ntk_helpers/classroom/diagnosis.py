@@ -45,9 +45,9 @@ def diagnose(
     """Return what the tangent kernel says of a run of yours, and whether it may be trusted.
 
     With the outputs f of all points, K = J Jᵀ and H = ∇²L(f), both at the start, the run
-    f ← f − η K ∇L(f) is stable for η < 2 / λ_max(H^½ K H^½), and the eigenvectors of this matrix
-    are learned one by one. With `steps`, a copy of the model is trained by plain gradient descent
-    on all points, and compared with this forecast; without, nothing is trained.
+    f ← f − η K ∇L(f) is stable for η < 2 / λ_max(H^½ K H^½), and each eigenvector of this
+    matrix is learned at its own rate. With `steps`, a copy of the model is trained by plain
+    gradient descent on all points, and compared with this forecast; without, nothing is trained.
 
     `model` is not changed. It is looked at in the mode that it is in: call model.eval() before.
 

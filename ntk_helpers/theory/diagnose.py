@@ -83,7 +83,6 @@ def measure_run(
     steps: int | None = None,
 ) -> Measured:
     """Measure what `diagnose` tells; arguments as there."""
-    model = getattr(model, "_orig_mod", model)
     _checks.require_points(model, x=x)
     objective = Objective(loss, y)
     _checks.require_same_length(x=x, y=y)

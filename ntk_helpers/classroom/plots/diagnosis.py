@@ -39,11 +39,16 @@ def draw_layers(run: Measured, ax: Axes) -> None:
     kept = sorted(run.layers, key=run.layers.get, reverse=True)[:MOST_LAYERS]
     shares = {name: share for name, share in run.layers.items() if name in kept}
     if len(run.layers) > len(shares):
-        shares[f"{len(run.layers) - len(shares)} others"] = 1 - sum(shares.values())
+        shares[f"{len(run.layers) - len(shares)} more"] = 1 - sum(shares.values())
     ax.barh(range(len(shares)), list(shares.values()), color=COLORS["blue"])
-    ax.set_yticks(range(len(shares)), [name[-22:] for name in shares], fontsize=12)
+    ax.set_yticks(range(len(shares)), [_short(name) for name in shares], fontsize=12)
     ax.invert_yaxis()
     ax.set(title="which layer learns", xlabel="share of the trace of K", xlim=(0, 1))
+
+
+def _short(name: str, most: int = 22) -> str:
+    """Return a name, or its end where it is too long for the figure."""
+    return name if len(name) <= most else "…" + name[1 - most :]
 
 
 def draw_modes(run: Measured, ax: Axes) -> None:
@@ -59,7 +64,7 @@ def draw_modes(run: Measured, ax: Axes) -> None:
     ax.set(xlabel="half-life of a mode in steps", ylabel="share of the mistake up to it")
     if run.steps:
         ax.axvline(run.steps, color=COLORS["red"], ls="--", lw=1.5, label="steps of the run")
-        ax.legend(loc="upper left", fontsize=12)
+        ax.legend(fontsize=12)
 
 
 def draw_loss(run: Measured, ax: Axes) -> None:
