@@ -266,11 +266,14 @@ def test_a_lesson_runs_and_its_sliders_move_the_picture(
     page = run_all(lab, chromium, path.name)
     shown = page.locator(".widget-vbox:has(img)")
     wanted = path.read_text(encoding="utf-8").count("ntk.explore.")
-    wait_until(lambda: shown.count() == wanted > 0, 30)
+    wait_until(lambda: shown.count() == wanted, 30)
     explorers = shown.all()
     times = [time for explorer in explorers for time in move(page, explorer)]
     page.close()
     lab.end_kernels()
+    assert times or path.stem == "08_your_network"  # the one lesson without sliders
+    if not times:
+        return
     text = f"{len(explorers)} explorers, {len(times)} moves, median {median(times):.0f} ms"
     record_property("latency", text)
     with capsys.disabled():

@@ -92,7 +92,7 @@ def check_best_rate(answer: Callable) -> Feedback:
     return judge(
         answer,
         [(kernel,) for kernel in _kernels()],
-        rate,
+        lambda kernel: rate(kernel),
         {
             "that is the limit, where the fastest mode no longer shrinks at all.": lambda kernel: (
                 2 * rate(kernel, -1, -1)
