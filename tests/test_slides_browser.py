@@ -23,30 +23,31 @@ UNREADABLE = """() => {
   const slide = Reveal.getCurrentSlide().querySelector(".slide");
   const page = slide.getBoundingClientRect(), scale = page.width / 1280, found = [];
   if (slide.scrollHeight > 720 || slide.scrollWidth > 1280) found.push("scrolls");
-  for (const item of slide.querySelectorAll("h2, p, li, td, th, img, pre, input, mjx-container")) {
+  for (const item of slide.querySelectorAll("h2, p, li, td, th, img, .ntk-stage svg, pre, input, mjx-container")) {
     if (item.closest(".code, mjx-assistive-mml")) continue;
     const box = item.getBoundingClientRect(), pixels = parseFloat(getComputedStyle(item).fontSize);
     const inside = box.left >= page.left && box.right <= page.right - 24 * scale &&
       box.top >= page.top && box.bottom <= page.bottom - 12 * scale;
     if (!inside) found.push(`${item.tagName} is cut off: ${item.textContent.slice(0, 40)}`);
-    if (item.tagName === "IMG" && box.height < 300 * scale) found.push("a picture is too small");
+    if (/^(IMG|svg)$/.test(item.tagName) && box.height < 300 * scale) found.push("a picture is too small");
     if (/^(H2|P|LI|TD|TH)$/.test(item.tagName) && !item.closest("small") && pixels < 28)
       found.push(`letters of ${pixels} pixels: ${item.textContent.slice(0, 40)}`);
   }
   return found;
 }"""
 
+PICTURE, OUTER = ".ntk-stage svg, img", "picture => picture.outerHTML"
 
 # What does not fit in the presenter's window of the current slide.
 UNFITTING = """() => {
-  const picture = document.querySelector("img"), notes = document.getElementById("notes");
+  const picture = document.querySelector("#picture > *"), notes = document.getElementById("notes");
   const found = [], room = document.documentElement;
   if (room.scrollHeight > innerHeight || room.scrollWidth > innerWidth) found.push("scrolls");
   if (notes.clientHeight < 350 || notes.clientWidth < 400) found.push("little room for notes");
-  if (!picture.offsetParent) return found;
+  if (!picture) return found;
   const box = picture.getBoundingClientRect(), foot = document.getElementById("next");
   if (box.height < 120 || box.width < 200) found.push("the picture is too small");
-  if (box.right > innerWidth || picture.parentNode.lastChild.getBoundingClientRect().bottom >
+  if (box.right > innerWidth || document.querySelector("figcaption").getBoundingClientRect().bottom >
     foot.getBoundingClientRect().top) found.push("the picture is cut off");
   return found;
 }"""
@@ -92,8 +93,12 @@ class Deck:
         return self.run(f"[...{sliders}].map(slider => slider.valueAsNumber)")
 
     def picture(self):
-        """Return the address of this slide's picture."""
-        return self.page.locator("section.present img").first.get_attribute("src")
+        """Return this slide's picture."""
+        return self.page.locator(f"section.present :is({PICTURE})").first.evaluate(OUTER)
+
+    def said(self):
+        """Return the description of this slide's explorer."""
+        return self.page.locator("section.present .ntk-stage svg").get_attribute("aria-label")
 
     def presenter(self):
         """Return the presenter's window, which stays open as long as the deck."""
@@ -177,24 +182,25 @@ def test_every_slide_has_notes_and_pictures_have_descriptions(shown):
     assert len(notes) == deck.run("Reveal.getTotalSlides()")
     assert min(notes) > 40
     assert min(deck.run("[...document.images].map(e => e.alt.length)")) > 20
+    labels = "[...document.querySelectorAll('.ntk-stage svg')].map(e => e.ariaLabel.length)"
+    assert min(deck.run(labels)) > 20
 
 
 def test_each_slider_changes_its_picture_and_description_by_key_and_by_mouse(shown):
     deck, moved = shown(), 0
     for _ in deck.each_slide():
         for slider in deck.page.locator("section.present .sweep input").all():
-            picture = deck.page.locator("section.present .sweep img")
             number = deck.run("Reveal.getIndices().h")
             slider.focus()
             deck.page.keyboard.press("Home")
-            first, said = (picture.get_attribute(name) for name in ("src", "alt"))
+            first, said = deck.picture(), deck.said()
             deck.page.keyboard.press("ArrowRight")
-            second = picture.get_attribute("src")
+            second = deck.picture()
             box = slider.bounding_box()
             deck.page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
-            last = picture.get_attribute("src")
+            last = deck.picture()
             assert len({first, second, last}) == 3
-            assert picture.get_attribute("alt") != said
+            assert deck.said() != said
             assert deck.run("Reveal.getIndices().h") == number
             moved += 1
     assert moved >= 5
@@ -210,9 +216,9 @@ def test_a_clicker_turns_the_slide_even_when_a_slider_has_the_focus(shown):
     deck.page.keyboard.press("PageDown")
     assert deck.run("Reveal.getIndices().h") == index + 1
     deck.run(f"Reveal.slide({index}, 0, 99)")
-    before = deck.page.locator("section.present .sweep img").get_attribute("src")
+    before = deck.picture()
     deck.page.keyboard.press("[")
-    assert deck.page.locator("section.present .sweep img").get_attribute("src") != before
+    assert deck.picture() != before
 
 
 def test_brackets_move_the_first_slider_and_braces_the_second(shown):
@@ -301,8 +307,8 @@ def test_the_presenter_sees_and_moves_the_picture_of_the_slide(shown):
     seen = set()
     for key in "]}":
         window.keyboard.press(key)
-        seen.add(window.locator("img").get_attribute("src"))
-        assert window.locator("img").get_attribute("src") == deck.picture()
+        seen.add(window.locator("#picture > *").evaluate(OUTER))
+        assert window.locator("#picture > *").evaluate(OUTER) == deck.picture()
     assert len(seen) == 2
     assert deck.positions() == [2, 2]
     values = deck.page.locator("section.present output").all_text_contents()
@@ -313,10 +319,10 @@ def test_the_presenters_window_has_room_for_notes_and_picture_of_every_slide(sho
     deck = shown()
     window, found, pictures = deck.presenter(), {}, {}
     for number in deck.each_slide():
-        here = deck.page.locator("section.present img").count() > 0
+        here = deck.page.locator(f"section.present :is({PICTURE})").count() > 0
         window.wait_for_function(f"document.body.dataset.at === '{number - 1}'")
         found[number] = window.evaluate(UNFITTING)
-        pictures[here == window.locator("img").is_visible()] = number
+        pictures[here == (window.locator("#picture > *").count() > 0)] = number
     assert {number: list_ for number, list_ in found.items() if list_} == {}
     assert False not in pictures
 
@@ -330,7 +336,7 @@ def test_where_no_window_may_open_the_notes_lie_over_the_slides(shown):
     deck.to_two_sliders()
     frame.locator("body").press("}")
     assert deck.positions() == [1, 2]
-    assert frame.locator("img").get_attribute("src") == deck.picture()
+    assert frame.locator("#picture > *").evaluate(OUTER) == deck.picture()
     frame.locator("body").press("Escape")
     assert deck.page.locator("#presenter").count() == 0
 

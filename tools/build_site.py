@@ -1,115 +1,73 @@
-"""Build the static site of all lessons with their outputs: build/site/index.html.
+"""Build the static site: lessons that move, decks, hand-out; build/site/index.html.
 
 python course.py site             build it; this needs no network, nor does reading it from a disk
 python course.py site FOLDER      into another folder than build/site
-
-Pages are gathered in a folder of their own first, so that Sphinx sees nothing else of the checkout.
 """
 
+import io
 import re
-import shutil
 import sys
 import tempfile
+from argparse import ArgumentParser
 from pathlib import Path
 
+from PIL import Image
 from sphinx.cmd.build import main as sphinx
-from stamp import current
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("TEACHING.md", "CONTRIBUTING.md", "LICENSE", "LICENSE-TEXT")
-FOLDERS = ("notebooks", "images", "benchmarks/results")
-CONTENTS = """
-```{toctree}
-:hidden:
-:caption: Lessons
-:glob:
+sys.path.insert(0, str(ROOT))  # for who runs this file
 
-notebooks/*
-```
+from ntk_helpers._progress import tqdm
+from slides import build as decks
+from tools import handout, paper
 
-```{toctree}
-:hidden:
-:caption: Deeper
-:glob:
-
-notebooks/deeper/*
-```
-
-```{toctree}
-:hidden:
-:caption: Solutions
-:glob:
-
-notebooks/solutions/*
-```
-
-```{toctree}
-:hidden:
-:caption: Reference
-
-TEACHING
-docs/predictions
-hub/README
-api
-CONTRIBUTING
-```
-"""
-BADGE = re.compile(r"\[!\[([^]]*)\]\(https?://[^)]*\)\]")
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)([^)]*)\)")
+HEAVY = 400e3  # bytes, which no picture of the site may have
 
 
-def main(arguments: list[str]) -> int:
-    """Gather the pages, let Sphinx build them, and return its exit code."""
-    site = Path(*arguments or [ROOT / "build" / "site"])
-    with tempfile.TemporaryDirectory() as folder:
-        gather(Path(folder))
+def main(words: list[str] | None = None) -> int:
+    """Let Sphinx build the pages, put decks and hand-out beside them, and return the exit code."""
+    parser = ArgumentParser(prog="course.py site", description="Build the site of the course.")
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "site")
+    site = parser.parse_args(words).folder
+    with tempfile.TemporaryDirectory() as trees:
         # A warning is an error: a dead link, a broken docstring, a picture that is not there.
-        options = ["-q", "-W", "--keep-going", "-E", "-d", f"{folder}/.doctrees"]
-        code = sphinx([*options, "-c", str(ROOT / "docs"), folder, str(site)])
-    if not code:
-        print(f"Open {site / 'index.html'}")
-    return code
+        options = ["-q", "-W", "--keep-going", "-E", "-d", trees, "-c", str(ROOT / "docs")]
+        if code := sphinx([*options, str(ROOT), str(site)]):
+            return code
+    lighten(site)
+    add_decks(site / "slides")
+    print(f"Open {site / 'index.html'}")
+    return 0
 
 
-def gather(folder: Path) -> None:
-    """Copy every page, and what pages show or link to, into `folder`."""
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".*"))
-    for name in PAGES:
-        shutil.copy(ROOT / name, folder)
-    shutil.copy(ROOT / "docs" / "api.md", folder)
-    shutil.copy(ROOT / "README.md", folder / "index.md")
-    for name in ("hub/README.md", "docs/predictions.md"):
-        (folder / name).parent.mkdir()
-        shutil.copy(ROOT / name, folder / name)
-    for path in [*folder.glob("*.md"), *folder.glob("*/*.md")]:
-        text = page(path, folder)
-        path.write_text(text + CONTENTS * (path.name == "index.md"), encoding="utf-8")
+def lighten(site: Path) -> None:
+    """Give the pictures palettes, and leave out the source maps of the theme's scripts.
 
-
-def page(path: Path, folder: Path) -> str:
-    """Return the text of a Markdown file as a page of the site.
-
-    A badge, which is a picture from another host, becomes a word. A link to what is not on the
-    site leads to the repository.
-
-    Args:
-        path: The file, in `folder`.
-        folder: Where the site's pages are gathered.
+    Raises:
+        SystemExit: If a picture is too heavy all the same.
     """
-    place = current()
+    for path in tqdm(sorted(site.glob("_images/*.png")), desc="pictures"):
+        buffer = io.BytesIO()
+        picture = Image.open(path).convert("RGB")
+        palette = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        palette.save(buffer, "PNG", optimize=True)
+        if len(buffer.getvalue()) < path.stat().st_size:
+            path.write_bytes(buffer.getvalue())
+        if path.stat().st_size > HEAVY:
+            sys.exit(f"{path.name} has {path.stat().st_size / 1e3:.0f} kB: draw it smaller.")
+    for path in site.glob("_static/**/*.map"):
+        path.unlink()
+        script = path.with_suffix("")
+        text = script.read_text(encoding="utf-8")
+        script.write_text(re.sub(r"\n//# sourceMappingURL=.*|/\*# source.*?\*/", "", text), encoding="utf-8")
 
-    def relink(match: re.Match) -> str:
-        target, anchor = match.groups()
-        target = re.sub(r"^((?:\.\./)*)README\.md$", r"\1index.md", target)
-        there = (path.parent / target).resolve()
-        if not there.is_file():
-            inside = there.relative_to(folder.resolve()).as_posix()
-            target = f"https://github.com/{place.slug}/tree/{place.tag}/{inside}"
-        return f"]({target}{anchor})"
 
-    return LINK.sub(relink, BADGE.sub(r"[\1]", path.read_text(encoding="utf-8")))
+def add_decks(folder: Path) -> None:
+    """Build the decks, and print them and the hand-out if there is a browser to do it."""
+    decks.main(["--to", str(folder)])
+    if paper.browser():
+        handout.print_to(folder / "handout.pdf")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -21,20 +21,29 @@ def signed() -> str:
     return text.replace("<title>", f'<base href="{PAGE.as_uri()}">\n<title>', 1)
 
 
+def print_to(target: Path) -> None:
+    """Let a browser without a window print the page, after its formulas are drawn.
+
+    Raises:
+        RuntimeError: If it does not.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "handout.html"
+        page.write_text(signed(), encoding="utf-8")
+        paper.print_pdf(page.as_uri(), target)
+
+
 def main() -> None:
-    """Let a browser without a window print the page, after its formulas are drawn."""
+    """Print the hand-out, or say why not."""
     if paper.browser() is None:
         sys.exit(
             f"There is no Chromium to print with: open {PAGE} in a browser and print it there."
         )
     PDF.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "handout.html"
-        page.write_text(signed(), encoding="utf-8")
-        try:
-            paper.print_pdf(page.as_uri(), PDF)
-        except RuntimeError as error:
-            sys.exit(str(error))
+    try:
+        print_to(PDF)
+    except RuntimeError as error:
+        sys.exit(str(error))
     print(f"Printed {PDF.relative_to(ROOT)}")
 
 

@@ -45,14 +45,14 @@ def print_pdf(address: str, target: Path) -> int:
 
 def signpost() -> str:
     """Return the address of the course with its QR code as HTML, or one honest line."""
-    slug = stamp.current().slug
-    if "_" in slug.split("/")[0]:  # the placeholder: no GitHub owner has an underscore
+    place = stamp.current()
+    if stamp.is_placeholder(place):
         return f'<div class="signpost"><p>{NOT_YET}</p></div>'
     import segno  # of the extra `slides`
 
-    place = html.escape(f"github.com/{slug}")
-    code = segno.make(f"https://{place}", error="m", micro=False)
+    address = html.escape(f"github.com/{place.slug}")
+    code = segno.make(f"https://{address}", error="m", micro=False)
     picture = code.svg_inline(omitsize=True, dark="#000", light="#fff")
-    picture = picture.replace("<svg ", f'<svg role="img" aria-label="QR code of {place}" ', 1)
-    shown = place.replace("/", "/<wbr>")
-    return f'<div class="signpost">{picture}<p><a href="https://{place}">{shown}</a></p></div>'
+    picture = picture.replace("<svg ", f'<svg role="img" aria-label="QR code of {address}" ', 1)
+    shown = address.replace("/", "/<wbr>")
+    return f'<div class="signpost">{picture}<p><a href="https://{address}">{shown}</a></p></div>'

@@ -56,6 +56,11 @@ def current() -> Place:
     return Place(settings["tool"]["course"]["slug"], settings["tool"]["course"]["tag"])
 
 
+def is_placeholder(place: Place) -> bool:
+    """Return whether the course has not been stamped: no GitHub owner has an underscore."""
+    return "_" in place.slug.split("/")[0]
+
+
 def stamped_files() -> list[Path]:
     """Return every file that may name the place, pyproject.toml aside."""
     return [path for pattern in PATTERNS for path in sorted(ROOT.glob(pattern))]

@@ -9,23 +9,11 @@
   setTheme(prefersDark.matches && !printing);
   prefersDark.addEventListener("change", (event) => setTheme(event.matches));
 
-  // Sliders: the pictures were drawn when the deck was built; a slider chooses among them.
-  function moving(figure) {
-    const frames = JSON.parse(figure.querySelector("script").textContent);
-    const sliders = all("input", figure);
-    const show = () => {
-      let index = 0;
-      for (const slider of sliders) {
-        const texts = JSON.parse(slider.dataset.texts);
-        index = index * texts.length + slider.valueAsNumber;
-        slider.nextElementSibling.value = texts[slider.valueAsNumber];
-        slider.setAttribute("aria-valuetext", texts[slider.valueAsNumber]);
-      }
-      Object.assign(figure.querySelector("img"), frames[index]); // src and alt
-    };
-    show();
-    return { frames, sliders, show };
-  }
+  // Explorers: explorer.js draws them, from numbers that were made when the deck was built.
+  const PICTURE = ".ntk-stage svg, img";
+  const secondOf = (figure) => JSON.parse(figure.dataset.second);
+  const moving = (figure, second) =>
+    ntkExplorer(figure, JSON.parse(figure.querySelector("script").textContent), { second, stacks: false });
 
   // On paper all slides stand below each other, without reveal.js, and a picture that moves is there
   // in two states, on two pages. Nothing here waits for anything, so that the page is complete when
@@ -33,13 +21,12 @@
   if (printing) {
     document.documentElement.classList.add("print-pdf");
     for (const figure of all(".sweep")) {
+      const section = figure.closest("section"), second = section.cloneNode(true), state = secondOf(figure);
       moving(figure);
-      if (!("again" in figure.dataset)) continue;
-      const section = figure.closest("section"), second = section.cloneNode(true);
+      if (!Object.keys(state).length) continue;
       second.classList.add("again");
-      for (const slider of all("[data-second]", second)) slider.value = slider.dataset.second;
-      moving(second.querySelector(".sweep"));
       section.after(second);
+      moving(second.querySelector(".sweep"), state);
     }
     return MathJax.typeset();
   }
@@ -49,10 +36,7 @@
   await document.fonts.ready;
 
   for (const figure of all(".sweep")) {
-    const { frames, sliders, show } = moving(figure);
-    frames.forEach(({ src }) => (new Image().src = src)); // decoded before they are needed
-    for (const slider of sliders) {
-      slider.addEventListener("input", show);
+    for (const slider of moving(figure)) {
       slider.addEventListener("pointerup", () => slider.blur()); // the next key turns the slide
       slider.addEventListener("keydown", (event) => {
         if (!["PageUp", "PageDown", " ", "Enter"].includes(event.key)) return;
@@ -62,6 +46,7 @@
         event.key === "PageUp" ? Reveal.prev() : Reveal.next();
       });
     }
+    for (const button of all("button", figure)) button.addEventListener("click", () => button.blur());
   }
   // Brackets move the first slider, braces the second: by character, or, where a layout has letters
   // in their place, by key.
@@ -94,20 +79,20 @@
     #elapsed,#clock{font-weight:700;font-variant-numeric:tabular-nums} #elapsed{font-size:54px;line-height:1.2} #clock{margin-left:auto;white-space:nowrap}
     #plan,#next,figcaption{font-size:20px;color:#a3afba} #plan.late{color:#ff9d57} h1{font-size:30px;line-height:1.2;margin:14px 0 8px}
     main{flex:1;min-height:0;display:flex;gap:28px} #notes{flex:1;min-width:0;overflow:auto;outline:none} #next{padding-top:10px} #notes>:first-child{margin-top:0}
-    li{margin-bottom:8px} figure{width:44%;margin:0} img{width:100%;max-height:85%;object-fit:contain;background:#fff;border-radius:8px}
+    li{margin-bottom:8px} figure{width:44%;margin:0} #picture>*{width:100%;max-height:85%;object-fit:contain;background:#fff;border-radius:8px}
     button{font:inherit;padding:2px 16px;border-radius:8px;border:1px solid #36424d;background:#1d252d;color:inherit;cursor:pointer}
     svg{max-width:100%} a{color:#6cbcf0}`;
   const page = `<!doctype html><title>Presenter</title><style>${looks}</style><header><span id="elapsed">0:00</span>
     <button id="start">start</button><span id="plan"></span><time id="clock"></time></header><h1 id="title"></h1>
-    <main><div id="notes" tabindex="0"></div><figure><img><figcaption></figcaption></figure></main><div id="next"></div>`;
+    <main><div id="notes" tabindex="0"></div><figure><div id="picture"></div><figcaption></figcaption></figure></main><div id="next"></div>`;
   const sections = all(".slides > section");
   const planned = sections.map((section) => 60 * section.dataset.minutes);
   let presenter = null, begun = null, ticking = null;
   const positionOf = (label) => `${label.firstChild.textContent.trim()} ${label.querySelector("output").value}`;
   function showPicture(paper, section) {
-    const image = section.querySelector("img"), copy = paper.querySelector("img");
-    copy.parentNode.hidden = !image;
-    if (image && copy.src !== image.src) Object.assign(copy, { src: image.src, alt: image.alt });
+    const picture = section.querySelector(PICTURE)?.outerHTML ?? "", copy = paper.getElementById("picture");
+    copy.parentNode.hidden = !picture;
+    if (copy.dataset.shown !== picture) copy.innerHTML = copy.dataset.shown = picture;
     paper.querySelector("figcaption").textContent = all(".sweep label", section).map(positionOf).join(", ");
   }
   const titleOf = (section) => section?.querySelector("h2")?.innerHTML ?? "the end";

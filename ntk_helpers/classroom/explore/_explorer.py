@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ntk_helpers.classroom.explore import _aloud
-from ntk_helpers.classroom.explore._control import Control, as_shown, player
+from ntk_helpers.classroom.explore._control import TOOLTIP, Control, as_shown, player
 from ntk_helpers.classroom.plots import quick_png
 
 # The figures of past frames are collected now and then. That would go through all objects of torch
@@ -70,7 +70,8 @@ class Explorer(widgets.VBox):
         Raises:
             ValueError: If a control has no values or a start value is not among them.
         """
-        self._about, self._say, self._slow = about, say, slow
+        self.about, self.plays = about, play
+        self._say, self._slow = say, slow
         self._draw = draw if numbers else lambda values: draw(**values)
         self._numbers = cache(numbers or dict)
         self._frames, self._visited = {}, set()
@@ -104,7 +105,7 @@ class Explorer(widgets.VBox):
 
     def __repr__(self) -> str:
         """Return the description, which stands in for the picture where no widget can be shown."""
-        return f"Explorer: {self._about}."
+        return f"Explorer: {self.about}."
 
     @property
     def now(self) -> dict[str, object]:
@@ -115,6 +116,11 @@ class Explorer(widgets.VBox):
     def labels(self) -> dict[str, str]:
         """Control → the name of its slider."""
         return {name: slider.description for name, slider in self._sliders.items()}
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """Control → what it does, and where to look."""
+        return {name: getattr(slider, TOOLTIP) for name, slider in self._sliders.items()}
 
     def options(self, name: str) -> dict[str, object]:
         """Return what the slider of a control shows → the value it stands for, in order."""
@@ -129,7 +135,18 @@ class Explorer(widgets.VBox):
         if self._say:
             return self._say(self.numbers(**values))
         shown = (f"{self.labels[name]} {as_shown(value)}" for name, value in values.items())
-        return f"{self._about}: {', '.join(shown)}."
+        return f"{self.about}: {', '.join(shown)}."
+
+    def figure(self, **values) -> Figure:
+        """Return the figure for these values of the controls, drawn anew.
+
+        Raises:
+            ValueError: If it holds a number that is not finite.
+        """
+        with mpl.rc_context(STYLE):
+            figure = self._draw(self.numbers(**values))
+        _require_finite(figure, values)
+        return figure
 
     def frame(self, *, dpi: float | None = None, **values) -> bytes:
         """Return the PNG picture for these values of the controls.
@@ -143,9 +160,7 @@ class Explorer(widgets.VBox):
         """
         key = (dpi, *values.items())
         if key not in self._frames:
-            with mpl.rc_context(STYLE):
-                figure = self._draw(self.numbers(**values))
-            _require_finite(figure, values)
+            figure = self.figure(**values)
             self._frames[key] = quick_png(figure, dpi=dpi or 2 * SHOWN / figure.get_figwidth())
         return self._frames[key]
 
