@@ -46,7 +46,7 @@ html_static_path = [str(ROOT / "docs" / "static"), str(ROOT / "slides" / "vendor
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_favicon = "static/icon.svg"
-html_search_scorer = str(ROOT / "docs" / "static" / "scorer.js")
+html_search_scorer = str(ROOT / "docs" / "scorer.js")
 # From the site itself: a page that needs another host is dead where there is no network.
 mathjax_path = "tex-svg-full.js"
 # Without its menu a formula is no stop of the Tab key: there are three hundred in a lesson.
@@ -89,7 +89,9 @@ def _relink(app, page, content):
 
     def leads(match):
         there = (path.parent / match[1]).resolve()
-        if there.is_file() and (app.project.path2doc(there) in app.env.found_docs or there.name.endswith(KEPT)):
+        if there.is_file() and (
+            app.project.path2doc(there) in app.env.found_docs or there.name.endswith(KEPT)
+        ):
             return match[0]
         if not there.exists():  # what is made while the site is built
             return match[0]

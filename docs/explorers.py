@@ -62,7 +62,9 @@ def write_numbers(app: Sphinx, error: Exception | None) -> None:
     found = sorted(app.explorers, key=lambda name: name not in MOVED)  # what takes longest begins
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         made = zip(found, pool.map(scenes.pictures, found, map(MOVED.get, found)), strict=True)
-        for name, data in status_iterator(made, "explorers... ", "brown", len(found), stringify_func=str):
+        for name, data in status_iterator(
+            made, "explorers... ", "brown", len(found), stringify_func=str
+        ):
             text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
             script = f'ntkExplorer.deliver("{name}", {text});\n'
             (folder / f"{name}.js").write_text(script, encoding="utf-8")

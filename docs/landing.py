@@ -19,7 +19,9 @@ from sphinx.application import Sphinx
 from tools import loops, redraw, stamp
 
 ROOT = Path(__file__).resolve().parent.parent
-ROW = re.compile(r"^\| \[(\w+(?: [\w ]+)?)\]\(notebooks/([\w/]+)\.ipynb\) \| (.+?) \| (\d+) \|$", re.MULTILINE)
+ROW = re.compile(
+    r"^\| \[(\w+(?: [\w ]+)?)\]\(notebooks/([\w/]+)\.ipynb\) \| (.+?) \| (\d+) \|$", re.MULTILINE
+)
 CARD = 640  # pixels across of a card's picture: twice as many as it is shown with
 PLAY = "notebooks/00_start_here"  # the lesson with the network that trains in the page
 COLOURS = 64  # of a card's picture
@@ -79,7 +81,7 @@ def describe(app: Sphinx, page: str, _template, context: dict, doctree: nodes.do
         'name="description"': text,
         'property="og:title"': context.get("title", ""),
         'property="og:description"': text,
-        'property="og:image"': context["pathto"]("_static/preview.png", resource=True),
+        'property="og:image"': context["pathto"]("_static/forecast.png", resource=True),
     }
     made = [f'\n<meta {key} content="{escape(value)}">' for key, value in tags.items() if value]
     context["metatags"] = context.get("metatags", "") + "".join(made)
@@ -106,11 +108,14 @@ def write_pictures(app: Sphinx, error: Exception | None) -> None:
             image = Image.open(io.BytesIO(picture(card.page)[1])).convert("RGB")
             image.thumbnail((CARD, CARD), Image.Resampling.LANCZOS)
             image.quantize(COLOURS).save(static / "cards" / f"{card.page}.png", optimize=True)
-    (static / "preview.png").write_bytes((ROOT / "images" / "forecast.png").read_bytes())
     for name in LOOPS:
         for file in (ROOT / "images" / "loops").glob(f"{name}.*"):
             (static / file.name).write_bytes(file.read_bytes())
-    script = re.search(r'<script id="ntk-play">(.*?)</script>', (ROOT / "play.html").read_text(encoding="utf-8"), re.DOTALL)
+    script = re.search(
+        r'<script id="ntk-play">(.*?)</script>',
+        (ROOT / "play.html").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
     (static / "play.js").write_text(script[1], encoding="utf-8")
 
 

@@ -106,7 +106,9 @@ def print_pdf(deck: Path) -> Path | None:
     target = deck.with_suffix(".pdf")
     pages = paper.print_pdf(f"{deck.as_uri()}?print-pdf", target)
     page = deck.read_text(encoding="utf-8")
-    wanted = page.count("<section ") + len(re.findall(r'<figure class="sweep" data-second="\{[^}]', page))
+    wanted = page.count("<section ") + len(
+        re.findall(r'<figure class="sweep" data-second="\{[^}]', page)
+    )
     if pages != wanted:
         raise RuntimeError(f"{pages} pages of {deck.name} were printed, not {wanted}.")
     return target

@@ -1,4 +1,4 @@
-"""An explorer's pictures as numbers: what is drawn from them lies where matplotlib would draw it."""
+"""An explorer's pictures as numbers: all lies where matplotlib would draw it."""
 
 import itertools
 
@@ -79,7 +79,7 @@ def test_a_control_has_its_name_hint_texts_start_and_play(made):
 def test_every_place_is_that_of_matplotlib_to_a_step_of_the_panel(made):
     for frame, slope in [(0, 1.0), (5, 3.0)]:
         figure = draw(slope, "")
-        left, right = figure.axes
+        left, _ = figure.axes
         inside = left.transData + left.transAxes.inverted()
         found = {}
         for item in range(len(made["frames"][frame][1][0][1])):

@@ -6,21 +6,28 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 import nbformat
 import pytest
+from PIL import Image
 
 import ntk_helpers as ntk
-from tools import run_notebooks, stamp
+from ntk_helpers import explore
+from tools import minutes, run_notebooks, stamp
+from tools.paper import browser
 
 pytest.importorskip("myst_nb", reason="the extra `site` is not installed")
 pytest.importorskip("sphinx_book_theme", reason="the extra `site` is not installed")
 bs4 = pytest.importorskip("bs4", reason="comes with the theme")
+pytest.importorskip("sphinx_copybutton", reason="the extra `site` is not installed")
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+in_browser = pytest.mark.skipif(browser() is None, reason="needs Chromium or Chrome on the PATH")
+OF_THE_THEME = []  # (rule, element) that axe finds in what the theme makes
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 
 
@@ -72,6 +79,11 @@ class Reader(HTMLParser):
             self.page.pictures.append((found["src"], found.get("alt", "")))
 
 
+def soup(site: Site, path: Path | str) -> bs4.BeautifulSoup:
+    """Return a page of the site to look into."""
+    return bs4.BeautifulSoup((site.folder / path).read_text(encoding="utf-8"), "html.parser")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """Build the site."""
@@ -84,11 +96,68 @@ def site(tmp_path_factory):
     return Site(folder, {p.relative_to(folder): page for p, page in zip(paths, read, strict=True)})
 
 
-def test_every_notebook_has_a_page_and_the_first_page_leads_to_it(site):
+def test_every_notebook_has_a_page_and_the_contents_lead_to_it(site):
     wanted = [path.relative_to(ROOT).with_suffix(".html") for path in NOTEBOOKS]
     assert [path for path in wanted if path not in site.pages] == []
-    links = site.pages[Path("index.html")].links
-    assert [path for path in wanted if path.as_posix() not in links] == []
+    links = site.pages[Path("docs/contents.html")].links
+    assert [path for path in wanted if f"../{path.as_posix()}" not in links] == []
+
+
+def test_the_front_page_has_three_doors_and_a_card_with_a_picture_for_each_lesson(site):
+    page = soup(site, "index.html")
+    doors = [link["href"] for link in page.select(".doors a")]
+    assert doors == ["notebooks/00_start_here.html", "README.html#two-commands", "TEACHING.html"]
+    lessons = [
+        path for path in NOTEBOOKS if path.name[:2].isdigit() and path.parent.name == "notebooks"
+    ]
+    for path, card in zip(lessons, page.select(".cards a"), strict=True):
+        assert card["href"] == f"notebooks/{path.stem}.html"
+        assert (site.folder / card.img["src"]).stat().st_size < 100e3
+        assert card.img["alt"] in path.read_text(encoding="utf-8")
+        assert f"{minutes.printed(nbformat.read(path, as_version=4))} minutes" in card.text
+    assert {"slides/ntk_talk.html", "docs/ledger.html"} <= {*site.pages[Path("index.html")].links}
+
+
+def test_lesson_00_and_the_front_page_train_the_network_of_play_html(site):
+    script = soup(site, ROOT / "play.html").find("script", id="ntk-play").string
+    assert (site.folder / "_static" / "play.js").read_text(encoding="utf-8") == script
+    for name in ("index.html", "notebooks/00_start_here.html"):
+        page = soup(site, name)
+        assert len(page.find_all("ntk-play")) == 1
+        assert any("play.js" in script.get("src", "") for script in page.find_all("script"))
+
+
+def test_every_explorer_has_its_numbers_and_keeps_its_picture_for_who_has_no_javascript(site):
+    found = {}
+    for path in site.pages:
+        for figure in soup(site, path).select("figure.ntk-explorer"):
+            found[figure["data-from"]] = path
+            assert figure.img["alt"].startswith("Explorer: ")
+    assert {*found} == {*explore.__all__} - {"Control", "Explorer"}
+    for name in found:
+        script = site.folder / "_static" / "explorers" / f"{name}.js"
+        assert script.read_text(encoding="utf-8").startswith(f'ntkExplorer.deliver("{name}", {{')
+        assert script.stat().st_size < 1e6
+
+
+def test_pictures_have_palettes_and_nothing_is_heavier_than_it_must_be(site):
+    for path in site.folder.glob("_images/*.png"):
+        assert path.stat().st_size <= 400e3, path.name
+        assert Image.open(path).mode in ("P", "L"), path.name
+    assert list(site.folder.rglob("*.map")) == []
+
+
+def test_a_page_tells_others_what_it_is(site):
+    for name in ("index.html", "notebooks/06_pinn.html"):
+        page = soup(site, name)
+        said = {
+            tag.get("name", tag.get("property")): tag["content"]
+            for tag in page.select("meta[content]")
+        }
+        assert said["description"] == said["og:description"] != ""
+        assert (site.folder / Path(name).parent / said["og:image"]).resolve().is_file()
+        assert page.select_one('link[rel*="icon"]')["href"].endswith("icon.svg")
+    assert said["description"] == "Why do physics-informed networks fail to train?"
 
 
 def test_no_page_loads_anything_from_another_host(site):
@@ -152,9 +221,161 @@ def test_the_map_of_the_course_leads_to_pages(site):
 
 
 def test_the_reference_describes_every_public_name(site):
-    described = {anchor.rpartition(".")[2] for anchor in site.pages[Path("api.html")].anchors}
+    pages = [page for path, page in site.pages.items() if path.parts[:2] == ("docs", "api")]
+    described = {anchor.rpartition(".")[2] for page in pages for anchor in page.anchors}
     described |= {"data", "exercises", "explore", "plots"}  # modules: their parts are described
     assert {*ntk.__all__} - described == set()
+
+
+# The site in a browser without a network.
+
+LESSONS = ["notebooks/00_start_here.html", "notebooks/06_pinn.html"]
+LIGHT = 2e6  # bytes that a page may load before the reader scrolls, MathJax aside
+# What is wider than the screen: a formula, a table, a picture; code scrolls in its own box.
+CUT = """() => [...document.querySelectorAll(
+    "mjx-container[display] svg, .bd-article img, .ntk-stage svg, .bd-article table")]
+  .filter(part => part.checkVisibility() && part.getBoundingClientRect().right > innerWidth)
+  .map(part => part.outerHTML.slice(0, 80))"""
+
+
+@pytest.fixture
+def visit(chromium, site):
+    """Let a reader open a page of the site.
+
+    Yields:
+        A function that opens it, of its name and settings of the browser.
+    """
+    contexts = []
+
+    def opened(name, **settings):
+        context = chromium.new_context(offline=True, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.loaded = []
+        page.on("requestfinished", lambda request: page.loaded.append(request.url))
+        page.goto((site.folder / name).as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def phone(width=390):
+    """Return the settings of a screen of this width."""
+    return {"viewport": {"width": width, "height": 844}}
+
+
+@in_browser
+@pytest.mark.parametrize("name", ["index.html", *LESSONS, "docs/ledger.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_that_is_ours(visit, name, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="extra `browser`")
+    page = visit(name, color_scheme=scheme)
+    if page.locator(".ntk-bar button").count():
+        page.locator(".ntk-bar button").click()
+    found = axe.Axe().run(page).response["violations"]
+    parts = [(rule["id"], node["target"][0]) for rule in found for node in rule["nodes"]]
+    assert [part for part in parts if part not in OF_THE_THEME] == []
+
+
+@in_browser
+@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("name", ["index.html", *LESSONS, "notebooks/05_closed_form_mse.html"])
+def test_nothing_is_wider_than_the_screen(visit, name, width):
+    page = visit(name, **phone(width))
+    page.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
+    if page.locator(".ntk-bar button").count():
+        page.locator(".ntk-bar button").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CUT) == []
+
+
+@in_browser
+@pytest.mark.parametrize("name", ["index.html", *LESSONS])
+def test_a_page_is_light_before_the_reader_scrolls(visit, site, name):
+    page = visit(name, **phone(1280))
+    page.wait_for_load_state("networkidle")
+    files = {Path(url2pathname(urlsplit(url).path)) for url in page.loaded}
+    weights = {file.name: file.stat().st_size for file in files if file.is_file()}
+    weights.pop("tex-svg-full.js", None)
+    assert sum(weights.values()) <= LIGHT, weights
+
+
+@in_browser
+def test_an_explorer_is_moved_by_the_keyboard_and_says_what_it_shows(visit):
+    page = visit("notebooks/05_closed_form_mse.html")
+    page.locator(".ntk-bar button").click()
+    figure = page.locator("figure[data-from=mode_by_mode]")
+    figure.scroll_into_view_if_needed()
+    figure.locator("svg").wait_for()
+    seen = set()
+    for slider in figure.locator("input").all():
+        slider.focus()
+        for key in ("Home", "End"):
+            page.keyboard.press(key)
+            picture = figure.locator("svg")
+            seen.add(picture.evaluate("svg => svg.innerHTML.replaceAll(/ntk-clip-\\d+/g, '')"))
+            assert picture.get_attribute("aria-label") == figure.locator("figcaption").inner_text()
+        assert (
+            slider.get_attribute("aria-valuetext")
+            == figure.locator("output").all_inner_texts()[
+                figure.locator("input").all().index(slider)
+            ]
+        )
+    assert len(seen) == 4
+    figure.locator(".ntk-reset").click()
+    first = figure.locator("figcaption").inner_text()
+    figure.get_by_role("button", name="Play: time t").click()
+    said = "document.querySelector('figure[data-from=mode_by_mode] figcaption').innerText"
+    page.wait_for_function(f"told => {said} !== told", arg=first)
+
+
+@in_browser
+def test_explorers_stack_their_panels_on_a_phone(visit):
+    tall = {}
+    for width in (1400, 390):
+        page = visit("notebooks/05_closed_form_mse.html", **phone(width))
+        page.locator(".ntk-bar button").click()
+        picture = page.locator("figure[data-from=mode_by_mode]")
+        picture.scroll_into_view_if_needed()
+        box = picture.locator("svg").bounding_box()
+        tall[width] = box["height"] / box["width"]
+    assert tall[390] > 2 * tall[1400]
+
+
+@in_browser
+def test_a_figure_and_a_formula_are_enlarged_by_a_click(visit):
+    page = visit(LESSONS[0], **phone())
+    page.wait_for_function("window.MathJax?.startup?.promise?.then(() => true)")
+    page.locator(".ntk-bar button").click()
+    for part in (".cell_output img", "mjx-container[display] svg"):
+        small = page.locator(part).first
+        small.scroll_into_view_if_needed()
+        small.click()
+        large = page.locator("dialog > *")
+        assert large.bounding_box()["width"] > 1.5 * small.bounding_box()["width"]
+        page.keyboard.press("Escape")
+        assert page.locator("dialog[open]").count() == 0
+
+
+@in_browser
+def test_the_search_ranks_a_lesson_before_its_solutions(visit):
+    page = visit("search.html?q=residual")
+    page.locator("#search-results li a").first.wait_for()
+    page.wait_for_timeout(1500)
+    links = page.locator("#search-results li > a").evaluate_all("all => all.map(a => a.href)")
+    solutions = ["solutions/" in link for link in links]
+    assert True in solutions
+    assert solutions == sorted(solutions)
+
+
+@in_browser
+def test_formulas_are_no_stops_of_the_tab_key(visit):
+    page = visit(LESSONS[0])
+    page.wait_for_function("window.MathJax?.startup?.promise?.then(() => true)")
+    assert page.locator("mjx-container svg").count() > 20
+    assert page.locator("mjx-container[tabindex]").count() == 0
 
 
 # Predictions: a site of one small lesson, whatever the real ones have.
@@ -219,6 +440,7 @@ def build_lesson(folder: Path) -> Path:
     run_notebooks.write(notebook, file)
     (pages / "index.md").write_text(INDEX, encoding="utf-8")
     options = ["-q", "-W", "--keep-going", "-d", folder / "doctrees", "-c", ROOT / "docs"]
+    options += ["-D", "root_doc=index", "-D", "include_patterns=**"]
     command = [sys.executable, "-m", "sphinx", *map(str, [*options, pages, site])]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stderr

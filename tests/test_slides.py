@@ -150,10 +150,15 @@ def test_a_tag_says_where_the_sliders_stand_in_the_second_state_on_paper():
     cells.outputs_of(cell, lambda *what: told.append(what) or "")
     assert told == [("any", ["a", "b"], {"a": "1024"})]
     data = {"controls": [{"name": "a", "texts": ["8", "1,024"]}, {"name": "b", "texts": ["1"]}]}
-    made = bs4.BeautifulSoup(build.sweep(data | {"said": "</script> & <"}, {"a": "1024"}), "html.parser")
+    made = bs4.BeautifulSoup(
+        build.sweep(data | {"said": "</script> & <"}, {"a": "1024"}), "html.parser"
+    )
     assert json.loads(made.figure["data-second"]) == {"a": 1}
     assert json.loads(made.figure.script.string) == data | {"said": "</script> & <"}
-    assert json.loads(bs4.BeautifulSoup(build.sweep(data, {}), "html.parser").figure["data-second"]) == {}
+    assert (
+        json.loads(bs4.BeautifulSoup(build.sweep(data, {}), "html.parser").figure["data-second"])
+        == {}
+    )
     for name, text in [("a", "9"), ("c", "8")]:
         with pytest.raises(ValueError, match=f"no paper:{name}={text}: choose from a=8, a=1024, b"):
             build.position(data, name, text)

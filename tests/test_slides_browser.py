@@ -23,13 +23,15 @@ UNREADABLE = """() => {
   const slide = Reveal.getCurrentSlide().querySelector(".slide");
   const page = slide.getBoundingClientRect(), scale = page.width / 1280, found = [];
   if (slide.scrollHeight > 720 || slide.scrollWidth > 1280) found.push("scrolls");
-  for (const item of slide.querySelectorAll("h2, p, li, td, th, img, .ntk-stage svg, pre, input, mjx-container")) {
+  const parts = "h2, p, li, td, th, img, .ntk-stage svg, pre, input, mjx-container";
+  for (const item of slide.querySelectorAll(parts)) {
     if (item.closest(".code, mjx-assistive-mml")) continue;
     const box = item.getBoundingClientRect(), pixels = parseFloat(getComputedStyle(item).fontSize);
     const inside = box.left >= page.left && box.right <= page.right - 24 * scale &&
       box.top >= page.top && box.bottom <= page.bottom - 12 * scale;
     if (!inside) found.push(`${item.tagName} is cut off: ${item.textContent.slice(0, 40)}`);
-    if (/^(IMG|svg)$/.test(item.tagName) && box.height < 300 * scale) found.push("a picture is too small");
+    const small = /^(IMG|svg)$/.test(item.tagName) && box.height < 300 * scale;
+    if (small) found.push("a picture is too small");
     if (/^(H2|P|LI|TD|TH)$/.test(item.tagName) && !item.closest("small") && pixels < 28)
       found.push(`letters of ${pixels} pixels: ${item.textContent.slice(0, 40)}`);
   }
@@ -40,15 +42,17 @@ PICTURE, OUTER = ".ntk-stage svg, img", "picture => picture.outerHTML"
 
 # What does not fit in the presenter's window of the current slide.
 UNFITTING = """() => {
-  const picture = document.querySelector("#picture > *"), notes = document.getElementById("notes");
+  const picture = document.querySelector("#picture > *");
+  const notes = document.getElementById("notes");
   const found = [], room = document.documentElement;
   if (room.scrollHeight > innerHeight || room.scrollWidth > innerWidth) found.push("scrolls");
   if (notes.clientHeight < 350 || notes.clientWidth < 400) found.push("little room for notes");
   if (!picture) return found;
   const box = picture.getBoundingClientRect(), foot = document.getElementById("next");
   if (box.height < 120 || box.width < 200) found.push("the picture is too small");
-  if (box.right > innerWidth || document.querySelector("figcaption").getBoundingClientRect().bottom >
-    foot.getBoundingClientRect().top) found.push("the picture is cut off");
+  const caption = document.querySelector("figcaption").getBoundingClientRect();
+  const cut = box.right > innerWidth || caption.bottom > foot.getBoundingClientRect().top;
+  if (cut) found.push("the picture is cut off");
   return found;
 }"""
 

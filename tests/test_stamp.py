@@ -73,6 +73,17 @@ def test_a_stamped_course_agrees_with_itself(tmp_path, monkeypatch):
     assert settings["project"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
+def test_the_readme_shows_badges_only_when_there_is_a_place_they_lead_to():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    stamped = stamp.launch(text, NEW)
+    assert "mybinder" not in text
+    assert stamp.NOT_HOSTED in text
+    assert stamped.count("badge") == text.count("badge") + 2
+    assert "https://jane-doe.github.io/my.course/" in stamped
+    assert stamp.strangers(stamped.partition(stamp.LAUNCH[1])[0], NEW) == []
+    assert stamp.launch(stamped, stamp.current()) == text
+
+
 @pytest.mark.parametrize("arguments", [[], ["no-slash"], ["under_score/x"], ["a/b", "c", "d"]])
 def test_a_place_that_cannot_be_is_refused(arguments):
     with pytest.raises(SystemExit, match=r"Usage: python course\.py stamp OWNER/NAME"):

@@ -14,13 +14,13 @@ from pathlib import Path
 from PIL import Image
 from sphinx.cmd.build import main as sphinx
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # for who runs this file
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for who runs this file
 
 from ntk_helpers._progress import tqdm
 from slides import build as decks
 from tools import handout, paper
 
+ROOT = Path(__file__).resolve().parent.parent
 HEAVY = 400e3  # bytes, which no picture of the site may have
 
 
@@ -59,7 +59,9 @@ def lighten(site: Path) -> None:
         path.unlink()
         script = path.with_suffix("")
         text = script.read_text(encoding="utf-8")
-        script.write_text(re.sub(r"\n//# sourceMappingURL=.*|/\*# source.*?\*/", "", text), encoding="utf-8")
+        script.write_text(
+            re.sub(r"\n//# sourceMappingURL=.*|/\*# source.*?\*/", "", text), encoding="utf-8"
+        )
 
 
 def add_decks(folder: Path) -> None:

@@ -12,6 +12,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+LAUNCH = ("<!-- launch:start -->", "<!-- launch:end -->")  # between them README.md says where
+NOT_HOSTED = (
+    "This copy is not hosted yet: `python course.py stamp OWNER/NAME` puts links to the site, to "
+    "Binder and to Colab here."
+)
+HOSTED = """\
+[**The site**](https://{owner}.github.io/{name}/) has all lessons, their explorers and the decks.
+
+[![Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/{slug}/{tag}?urlpath=lab/tree/work/00_start_here.ipynb)
+[![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{slug}/blob/learners-{tag}/notebooks/00_start_here.ipynb)
+
+Only the package: `pip install git+https://github.com/{slug}@{tag}`."""
 PATTERNS = ("*.md", "hub/*.md", "*.cff", "notebooks/**/*.ipynb", "slides/**/*.ipynb")
 SLUG = r"(?P<slug>[\w.-]+/[\w.-]+?)"
 TAG = r"(?P<tag>[\w.-]+)"
@@ -45,6 +57,7 @@ def main(arguments: list[str]) -> None:
     for path in [ROOT / "pyproject.toml", *stamped_files()]:
         before = path.read_text(encoding="utf-8")
         after = stamp_settings(before, new) if path.suffix == ".toml" else stamp(before, old, new)
+        after = launch(after, new) if path.name == "README.md" else after
         if after != before:
             path.write_text(after, encoding="utf-8", newline="\n")
             print(path.relative_to(ROOT))
@@ -71,6 +84,14 @@ def stamp(text: str, old: Place, new: Place) -> str:
     for link in LINKS:
         text = link.sub(lambda m: relink(m, new) if m["slug"] == old.slug else m[0], text)
     return re.sub(rf"(?<![\w.-]){re.escape(old.slug)}(?![\w-])", new.slug, text)
+
+
+def launch(text: str, place: Place) -> str:
+    """Return the text of README.md with the ways to read and run the course at `place`."""
+    owner, name = place.slug.split("/")
+    said = HOSTED.format(owner=owner.lower(), name=name, slug=place.slug, tag=place.tag)
+    said = NOT_HOSTED if is_placeholder(place) else said
+    return re.sub(f"(?<={LAUNCH[0]}).*(?={LAUNCH[1]})", f"\n{said}\n", text, flags=re.DOTALL)
 
 
 def relink(match: re.Match, place: Place) -> str:
