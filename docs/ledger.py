@@ -78,8 +78,8 @@ def ledger() -> str:
         f"{len(rows) - count['waiting']} are published: {count['same']} have the same value in "
         f"every draw, {held + count['failed']} change with the random numbers. "
         f"**{held + count['same']} held in all {RUNS} draws**, {count['failed']} failed in one or "
-        f"more. Of the {held} that change and held, {count['outside']} lie in the notebook's draw "
-        f"outside the range of the others; about {2 * held / (RUNS + 1):.0f} should, by chance."
+        f"more. For {count['outside']} of the {held} that change and held, the notebook's value is "
+        f"outside the range of the others; about {2 * held / (RUNS + 1):.0f} should be, by chance."
     )
     luck = [
         f"- {claim.link} ({claim.bound}), in *{title}*: {', held in '.join(claim.told()[2:])}"

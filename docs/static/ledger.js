@@ -11,10 +11,12 @@
     "what waits for its draws": "waiting",
   };
 
+  const plain = (text) => text.toLowerCase().replaceAll("’", "'"); // a reader may type either
+
   const rows = [...document.querySelectorAll(".ntk-ledger th[scope='row']")].map((cell) => {
     const row = cell.parentNode;
     const parts = [row, row.parentNode.rows[0], row.closest("section").querySelector("h2")];
-    const text = parts.map((part) => part.textContent).join(" ").toLowerCase();
+    const text = plain(parts.map((part) => part.textContent).join(" "));
     return { row, text, kind: row.className.replace("ntk-", "") };
   });
 
@@ -38,7 +40,7 @@
   told.setAttribute("role", "status"); // what it says is read aloud
 
   function sift() {
-    const words = field.value.toLowerCase().split(/\s+/);
+    const words = plain(field.value).split(/\s+/);
     let left = 0;
     for (const { row, text, kind } of rows) {
       const shown = choice.value.split(" ").includes(kind) && words.every((w) => text.includes(w));
