@@ -196,11 +196,14 @@ def test_two_points_at_one_input_are_no_trouble(still, task):
 
 def test_the_forecast_is_drawn_first_and_training_runs_onto_it(visit, task):
     page = visit()
-    wait(page, "play.wanted && play.steps === 0")
+    wait(page, "play.wanted")  # it has begun by itself
+    button(page, "Reset").click()
+    assert steps(page) == 0
     foretold, start = curve(page, "end"), curve(page, "network")
     assert foretold != start == curve(page, "before") == curve(page, "now")
     shown = page.evaluate("document.querySelector('ntk-play').points.map(({ x, y }) => [x, y])")
     torch.testing.assert_close(torch.tensor(shown), torch.column_stack([task[0][:, 0], task[1]]))
+    button(page, "Train").click()
     wait(page, "play.over")
     assert re.fullmatch(
         r"Training ran onto the forecast: after \d+ steps they differ by [0-4]\.\d % of the way "
@@ -245,6 +248,7 @@ def test_a_point_follows_the_mouse_and_the_forecast_follows_the_point(visit):
     assert middle(page, 4) == pytest.approx((x + 12, y - 70), abs=1)
     page.mouse.up()
     moved = curve(page, "end")
+    page.mouse.move(x + 16, y - 74)
     page.mouse.move(x + 90, y + 90)
     assert curve(page, "end") == moved
     wait(page, "play.steps > 0")
@@ -361,6 +365,9 @@ def test_who_asked_for_little_motion_starts_training_and_sees_few_pictures(still
     wait(page, "play.over")
     assert said(page).startswith("Training ran onto the forecast")
     assert 2 <= page.evaluate("pictures") <= 6
+    page.get_by_role("slider", name="point 1", exact=True).press("ArrowUp")
+    page.wait_for_timeout(1500)
+    assert said(page).endswith("Press Train.")
 
 
 def test_the_script_alone_makes_the_element_of_another_page(visit):
