@@ -327,9 +327,28 @@ def test_a_check_leaves_out_what_draws_nothing(course):
 
 
 @pytest.mark.parametrize("words", [["--publish", "3"], ["--check", "01"], ["--check", "--publish"]])
-def test_what_is_published_is_always_the_whole(course, words):
+def test_which_draws_are_published_and_checked_is_not_asked(course, words):
     assert run(*words) == 2
     assert course.ran == []
+
+
+def test_publishing_one_notebook_keeps_the_draws_of_the_others_that_are_there(course):
+    for name in ("02_b", "03_c"):
+        write(course.root / "notebooks" / f"{name}.ipynb", "ntk.claim('b', 1, below=2)")
+    run("--publish")
+    (course.root / "notebooks" / "03_c.ipynb").unlink()
+    write(course.root / "notebooks" / "02_b.ipynb", "ntk.claim('b', 1, below=200)")
+    course.ran.clear()
+    course.lines = drawn("luck", 107)
+    run("--publish", "02")
+    assert {name for name, _ in course.ran} == {"02_b.ipynb"}
+    claims = json.loads((course.root / "tests/claims.json").read_text(encoding="utf-8"))
+    failed = {name: entry["claims"]["luck"]["failed"] for name, entry in claims.items()}
+    assert failed == {"notebooks/01_a.ipynb": [], "notebooks/02_b.ipynb": [107]}
+    readme = (course.root / "README.md").read_text(encoding="utf-8")
+    claimed = sum(len(entry["claims"]) for entry in claims.values())
+    assert f"{claimed} claims of 2 notebooks" in readme
+    assert f"{20 * claimed - 1} of {20 * claimed} hold" in readme
 
 
 def test_a_claim_that_is_no_number_leaves_a_file_that_every_reader_can_read(course):

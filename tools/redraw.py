@@ -3,6 +3,7 @@
 python tools/redraw.py                  draws 1 … 20 of all lessons that make claims
 python tools/redraw.py 5 02             draws 1 … 5 of those whose file name starts so
 python tools/redraw.py --publish        draws 101 … 120 of all, into tests/claims.json and README.md
+python tools/redraw.py --publish 05     of these; what was published of the others stays
 python tools/redraw.py --check          draws 101 and 102: does what held there still hold?
 
 Whoever mends a claim looks at the first draws, so that the published ones are news. What is
@@ -242,30 +243,41 @@ def table(rows: list[Row]) -> str:
 
 
 def publish(rows: list[Row], codes: dict[str, str]) -> None:
-    """Write tests/claims.json, and a sentence on it between the marks in README.md.
+    """Write into tests/claims.json, and a sentence on it between the marks in README.md.
+
+    What is there of other notebooks that make claims stays.
 
     Args:
         rows: What was measured.
         codes: Notebook → hash of its code when it was measured.
     """
-    entries = {notebook: {"code": code, "claims": {}} for notebook, code in codes.items()}
+    there = {relative(path) for path in with_claims()}
+    entries = {name: entry for name, entry in published().items() if name in there}
+    entries |= {notebook: {"code": code, "claims": {}} for notebook, code in codes.items()}
     for row in rows:
         least, largest = [float(f"{end:.3g}") for end in row.ends()] or (None, None)
         claim = {"bound": row.bound, "failed": row.failed(), "no_draw": row.no_draw()}
         entries[row.notebook]["claims"][row.claim] = claim | {"least": least, "largest": largest}
     text = json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (run_notebooks.ROOT / CLAIMS).write_text(text, encoding="utf-8", newline="\n")
-    measured = sum(len(row.draws) for row in rows)
-    held = measured - sum(len(row.failed()) for row in rows)
+    claims = [claim for entry in entries.values() for claim in entry["claims"].values()]
+    measured = len(claims) * len(PUBLISHED)
+    held = measured - sum(len(claim["failed"]) for claim in claims)
     before, after = around_the_sentence()
     sentence = (
-        f"**Other dice**: {len(rows)} claims of {len(codes)} notebooks, "
-        f"{sum(not row.no_draw() for row in rows)} of them on random numbers, each measured in "
-        f"{len(PUBLISHED)} other draws: {held} of {measured} hold; "
+        f"**Other dice**: {len(claims)} claims of {len(entries)} notebooks, "
+        f"{sum(not claim['no_draw'] for claim in claims)} of them on random numbers, each measured "
+        f"in {len(PUBLISHED)} other draws: {held} of {measured} hold; "
         "[claims.json](tests/claims.json) names the rest. By `python course.py redraw --publish`."
     )
     text = f"{before}\n{sentence}\n{after}"
     (run_notebooks.ROOT / "README.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+def published() -> dict:
+    """Return what tests/claims.json holds: notebook → code and claims."""
+    file = run_notebooks.ROOT / CLAIMS
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def around_the_sentence() -> list[str]:
@@ -281,12 +293,12 @@ def around_the_sentence() -> list[str]:
     return parts
 
 
-def failures(rows: list[Row], published: dict) -> Iterator[tuple[Row, int]]:
+def failures(rows: list[Row], known: dict) -> Iterator[tuple[Row, int]]:
     """Yield each claim and draw in which it did not hold, except for those that were published."""
     for row in rows:
-        claims = published.get(row.notebook, {"claims": {}})["claims"]
-        known = claims.get(row.claim, {"failed": []})["failed"]
-        yield from ((row, draw) for draw in row.failed() if draw not in known)
+        claims = known.get(row.notebook, {"claims": {}})["claims"]
+        failed = claims.get(row.claim, {"failed": []})["failed"]
+        yield from ((row, draw) for draw in row.failed() if draw not in failed)
 
 
 def arguments() -> argparse.Namespace:
@@ -300,23 +312,26 @@ def arguments() -> argparse.Namespace:
     kinds.add_argument("--publish", action="store_true", help="write down draws 101 … 120")
     kinds.add_argument("--check", action="store_true", help="compare draws 101 and 102 with those")
     asked = parser.parse_args()
-    if asked.names and (asked.publish or asked.check):
-        parser.error("--publish and --check know what to measure: name no number and no notebook")
     asked.draws = PUBLISHED if asked.publish else CHECKED if asked.check else MENDED
-    if asked.names and re.fullmatch(r"[1-9]\d*", asked.names[0]):  # a notebook's number has a 0
+    a_number = asked.names and re.fullmatch(r"[1-9]\d*", asked.names[0])  # a notebook's has a 0
+    if (asked.check and asked.names) or (asked.publish and a_number):
+        parser.error("--publish and --check know their draws, and --check its notebooks")
+    if a_number:
         asked.draws = range(1, int(asked.names.pop(0)) + 1)
     return asked
 
 
 def main() -> None:
     """Measure what the command line asks for, and exit with 1 if claims fail that should hold."""
-    asked, published = arguments(), {}
+    asked, known = arguments(), {}
     paths = chosen(asked.names) if asked.names else with_claims()
+    if asked.publish:
+        paths = [path for path in paths if path in with_claims()]
     if asked.publish:
         around_the_sentence()  # if there is no place for it, better told now than after an hour
     if asked.check:
-        published = json.loads((run_notebooks.ROOT / CLAIMS).read_text(encoding="utf-8"))
-        claims = {name: entry["claims"].values() for name, entry in published.items()}
+        known = published()
+        claims = {name: entry["claims"].values() for name, entry in known.items()}
         drawn = [name for name in claims if not all(claim["no_draw"] for claim in claims[name])]
         paths = [run_notebooks.ROOT / name for name in drawn]
     codes = {relative(path): code_hash(path) for path in paths}
@@ -328,7 +343,7 @@ def main() -> None:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)
     print(f"Draws {asked.draws[0]} … {asked.draws[-1]}: {LEGEND}\n{table(rows)}\n")
-    news = list(failures(rows, published))
+    news = list(failures(rows, known))
     for row, draw in news:
         bound = f" ({row.bound})" * (row.bound != "")
         place = f"{row.notebook}, cell {row.cell}, draw {draw}"
