@@ -21,6 +21,7 @@ include_patterns = ["*.md", "docs/**.md", "hub/*.md", "notebooks/**.ipynb"]
 exclude_patterns = [".*", "build", "work", "CHANGELOG.md", "**/.ipynb_checkpoints"]
 extensions = [
     "explorers",
+    "formulas",
     "landing",
     "ledger",
     "myst_nb",
@@ -63,7 +64,7 @@ html_theme_options = {
 
 BADGE = re.compile(r"\[!\[([^]]*)\]\(https?://[^)]*\)\]")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)([^)]*)\)")
-KEPT = (".png", ".gif", ".json", ".html", "LICENSE", "LICENSE-TEXT")  # a page may show or hold it
+KEPT = (".png", ".gif", ".json", "play.html", "LICENSE", "LICENSE-TEXT")  # the site holds them
 
 _render_image = NbElementRenderer.render_image
 

@@ -95,7 +95,7 @@ const ntkExplorer = (() => {
   // The legend, in a corner or at an edge of its panel.
   function legend([place, columns, size, entries], looks, [left, top, width, height]) {
     const rows = Math.ceil(entries.length / columns), high = 1.45 * size;
-    const wide = Math.max(...entries.map((text) => widthOf(text, size))) + 3.2 * size;
+    const wide = Math.max(...entries.map((text) => widthOf(text, size))) + 3.6 * size;
     const total = Math.min(columns, entries.length) * wide - 0.8 * size;
     const x = place.includes("w") ? left + 8 : place.includes("e") ? left + width - total - 8 : left + (width - total) / 2;
     const y = place.includes("s") ? top + height - rows * high - 6 : top + 6;
@@ -106,7 +106,7 @@ const ntkExplorer = (() => {
       const sample = look.bar
         ? item(look, [[at[0], at[1] + 0.35 * size], [at[0] + 1.8 * size, at[1] - 0.35 * size]])
         : line({ ...look, mark: null }, ends) + (look.mark ? marker(look, at[0] + 0.9 * size, at[1]) : "");
-      return sample + word(text, at[0] + 2.2 * size, at[1] + 0.35 * size, size);
+      return sample + word(text, at[0] + 2.4 * size, at[1] + 0.35 * size, size);
     }).join("");
   }
 

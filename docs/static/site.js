@@ -1,4 +1,4 @@
-// What every lesson's page does: a figure or a formula is enlarged by a click, or by the Enter key.
+// What every lesson's page does: a click enlarges a figure or a formula.
 "use strict";
 
 (() => {
@@ -18,9 +18,11 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     document.body.append(view);
-    document.addEventListener("click", ({ target }) => {
-      const part = target.closest(PARTS);
-      if (part && !part.closest("a")) enlarge(part);
+    document.addEventListener("click", (event) => {
+      const part = event.target.closest(PARTS);
+      if (!part) return;
+      event.preventDefault(); // a picture is also a link to its file, for who has no JavaScript
+      enlarge(part);
     });
   });
 })();
