@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from tools.run_notebooks import ROOT, notebooks
+from tools.run_notebooks import ROOT, forecast_picture, notebooks
 
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
@@ -147,3 +147,8 @@ def test_a_lesson_has_all_its_closing_sections_in_order(path):
 
 def test_every_lesson_has_solutions_and_every_solution_a_lesson():
     assert [path.name for path in SOLUTIONS] == [path.name for path in LESSONS]
+
+
+def test_the_hand_out_shows_a_figure_of_lesson_00():
+    committed = (ROOT / "images" / "forecast.png").read_bytes()
+    assert committed == forecast_picture(), "write it again: python course.py run --publish"

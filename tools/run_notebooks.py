@@ -2,7 +2,7 @@
 
 python tools/run_notebooks.py                                  all lessons, solutions and slides
 python tools/run_notebooks.py 02 notebooks/00_start_here.ipynb  those whose file name starts so
-python tools/run_notebooks.py --publish                        all; table into README.md
+python tools/run_notebooks.py --publish                        all; table into README.md, a figure
 
 What is written back holds outputs that a reader without a kernel can see, and nothing that
 differs from run to run: no times, no widget state; in place of a widget, its picture. A notebook
@@ -248,6 +248,15 @@ def publish(text: str, readme: Path) -> None:
     readme.write_text(new, encoding="utf-8", newline="\n")
 
 
+def forecast_picture() -> bytes:
+    """Return the figure of lesson 00 that the hand-out shows, as PNG."""
+    lesson = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4)
+    outputs = [output for cell in lesson.cells for output in cell.get("outputs", [])]
+    figures = [output for output in outputs if "image/png" in output.get("data", {})]
+    panels = [f for f in figures if f.metadata["image/png"]["alt"].startswith("Four panels")]
+    return base64.b64decode(panels[0].data["image/png"])
+
+
 def chosen(names: list[str]) -> list[Path]:
     """Return the notebooks that `names` mean: paths from the course's folder, or starts of names.
 
@@ -290,6 +299,7 @@ def main() -> None:
         sys.exit(1)
     if arguments.publish:
         publish(table(costs), ROOT / "README.md")
+        (ROOT / "images" / "forecast.png").write_bytes(forecast_picture())
 
 
 if __name__ == "__main__":

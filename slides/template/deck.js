@@ -79,7 +79,7 @@
     #elapsed,#clock{font-weight:700;font-variant-numeric:tabular-nums} #elapsed{font-size:54px;line-height:1.2} #clock{margin-left:auto;white-space:nowrap}
     #plan,#next,figcaption{font-size:20px;color:#a3afba} #plan.late{color:#ff9d57} h1{font-size:30px;line-height:1.2;margin:14px 0 8px}
     main{flex:1;min-height:0;display:flex;gap:28px} #notes{flex:1;min-width:0;overflow:auto;outline:none} #next{padding-top:10px} #notes>:first-child{margin-top:0}
-    li{margin-bottom:8px} figure{width:44%;margin:0} #picture>*{width:100%;max-height:85%;object-fit:contain;background:#fff;border-radius:8px}
+    li{margin-bottom:8px} figure{width:44%;margin:0} #picture{display:contents} #picture>*{width:100%;max-height:85%;object-fit:contain;background:#fff;border-radius:8px}
     button{font:inherit;padding:2px 16px;border-radius:8px;border:1px solid #36424d;background:#1d252d;color:inherit;cursor:pointer}
     svg{max-width:100%} a{color:#6cbcf0}`;
   const page = `<!doctype html><title>Presenter</title><style>${looks}</style><header><span id="elapsed">0:00</span>
