@@ -7,6 +7,8 @@ import base64
 import io
 import json
 import re
+import shutil
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +27,6 @@ ROW = re.compile(
 CARD = 640  # pixels across of a card's picture: twice as many as it is shown with
 PLAY = "notebooks/00_start_here"  # the lesson with the network that trains in the page
 COLOURS = 64  # of a card's picture
-LOOPS = ("forecast", "modes", "lazy_and_rich")
 SENTENCE = re.compile(r"^.{40,}?[.?!](?= |$)", re.DOTALL)
 
 
@@ -39,6 +40,7 @@ class Card(NamedTuple):
     alt: str  # of its first picture; empty if it has none
 
 
+@cache
 def cards() -> list[Card]:
     """Return a card for each notebook in the tables of README.md, in their order."""
     rows = ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))
@@ -63,7 +65,7 @@ def front_page(app: Sphinx):
         "title": app.config.html_title,
         "cards": [card for card in cards() if "/" not in card.page],
         "deeper": [card for card in cards() if "/" in card.page],
-        "loops": {name: loops.CAPTIONS[name] for name in LOOPS},
+        "loops": loops.CAPTIONS,
         "claims": len(kept),
         "luck": sum(bool(claim["failed"]) for claim in kept),
         "hosted": None if stamp.is_placeholder(place) else place,
@@ -108,9 +110,8 @@ def write_pictures(app: Sphinx, error: Exception | None) -> None:
             image = Image.open(io.BytesIO(picture(card.page)[1])).convert("RGB")
             image.thumbnail((CARD, CARD), Image.Resampling.LANCZOS)
             image.quantize(COLOURS).save(static / "cards" / f"{card.page}.png", optimize=True)
-    for name in LOOPS:
-        for file in (ROOT / "images" / "loops").glob(f"{name}.*"):
-            (static / file.name).write_bytes(file.read_bytes())
+    for file in (ROOT / "images" / "loops").iterdir():
+        shutil.copy(file, static)
     script = re.search(
         r'<script id="ntk-play">(.*?)</script>',
         (ROOT / "play.html").read_text(encoding="utf-8"),

@@ -8,6 +8,7 @@ the code changes, since some explorers train networks for a minute.
 import hashlib
 import itertools
 import json
+import os
 import sys
 from contextlib import redirect_stdout
 from importlib.metadata import version
@@ -70,7 +71,9 @@ def pictures(name: str, controls: list[str] | None = None) -> dict:
             setup()  # the style of figures
         made = swept(getattr(explore, name)(), controls, progress=name)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+        unfinished = file.with_suffix(f".{os.getpid()}")  # somebody else may look for it just now
+        unfinished.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+        unfinished.replace(file)
     return json.loads(file.read_text(encoding="utf-8"))
 
 
