@@ -363,13 +363,6 @@ def test_a_claim_that_is_no_number_leaves_a_file_that_every_reader_can_read(cour
 # The course as it is committed.
 
 
-# Written anew, and mended on the draws 1 to 20 before 101 to 120 are looked at: publish them next.
-TO_BE_PUBLISHED = {
-    *("05_closed_form_mse", "06_pinn", "07_beyond_the_kernel", "08_your_network"),
-    *("depth_and_loss", "digits", "ensembles", "how_many_examples", "optimisers", "the_pinn_paper"),
-}
-
-
 def published():
     """Return notebook → hash of the code whose claims were published."""
     text = (run_notebooks.ROOT / redraw.CLAIMS).read_text(encoding="utf-8")
@@ -377,10 +370,8 @@ def published():
 
 
 def test_every_notebook_that_makes_claims_has_published_its_draws():
-    waiting = [path for path in with_claims() if path.stem not in TO_BE_PUBLISHED]
-    assert [*published()] == sorted(map(relative, waiting)), (
-        "run: python course.py redraw --publish"
-    )
+    wanted = sorted(map(relative, with_claims()))
+    assert [*published()] == wanted, "run: python course.py redraw --publish"
 
 
 def test_published_draws_are_those_of_the_code_as_it_is():
