@@ -1,6 +1,7 @@
 """An explorer's pictures as numbers: all lies where matplotlib would draw it."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from matplotlib.figure import Figure
 from ntk_helpers import explore
 from ntk_helpers.classroom.explore import Control, Explorer
 from tools import scenes
+from tools.paper import browser
+from tools.run_notebooks import ROOT
 
+in_browser = pytest.mark.skipif(browser() is None, reason="needs Chromium or Chrome on the PATH")
 SMALL = (  # explorers that train nothing for long
     "large_steps",
     "mode_by_mode",
@@ -129,6 +133,89 @@ def test_what_cannot_be_drawn_is_refused():
     arrow = figure.subplots().annotate("", (0, 0), (1, 1), arrowprops={}).arrow_patch
     with pytest.raises(TypeError, match=r"explorer\.js cannot draw FancyArrowPatch"):
         scenes.described(arrow)
+
+
+@pytest.fixture
+def drawn(chromium, made):
+    """Let the script draw the small explorer.
+
+    Yields:
+        A function that returns the page, of its width in pixels.
+    """
+    pages = []
+
+    def draw_on(width):
+        page = chromium.new_page(viewport={"width": width, "height": 800})
+        pages.append(page)
+        page.set_content('<body style="margin: 0"><figure style="margin: 0"></figure>')
+        page.add_script_tag(path=ROOT / "docs" / "static" / "explorer.js")
+        page.evaluate("data => void ntkExplorer(document.querySelector('figure'), data)", made)
+        return page
+
+    yield draw_on
+    for page in pages:
+        page.close()
+
+
+def numbers(text):
+    """Return the numbers in a path of SVG, (n, 2)."""
+    return np.array(re.findall(r"-?\d+\.\d", text), dtype=float).reshape(-1, 2)
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_script_draws_each_thing_where_matplotlib_does(drawn):
+    page, figure = drawn(900), draw(2.0, "")
+    left, _ = figure.axes
+    inside, high = left.transData, 4 * scenes.PIXELS
+    pixels = scenes.PIXELS / figure.dpi
+
+    def at(places):
+        """Return places in data as pixels of the picture, whose first row is the top."""
+        across, up = pixels * inside.transform(places).T
+        return np.stack([across, high - up], 1)
+
+    line = page.locator("path[stroke='#123456']").first.get_attribute("d")
+    np.testing.assert_allclose(numbers(line), at([[0, 0], [1, 2]]), atol=0.4)
+    box = page.locator("rect[fill='#ff0000']").first
+    x, y, wide, tall = (float(box.get_attribute(n)) for n in ("x", "y", "width", "height"))
+    (left_, bottom), (right, top) = at([[0.6, 0], [1.4, 2]])
+    np.testing.assert_allclose([x, y + tall, x + wide, y], [left_, bottom, right, top], atol=0.8)
+    circles = page.locator("circle").all()
+    middle = [[float(circle.get_attribute(n)) for n in ("cx", "cy")] for circle in circles[:2]]
+    np.testing.assert_allclose(middle, at([[0, 0], [1, 2]]), atol=0.4)
+    tick, svg = page.get_by_text("5", exact=True).bounding_box(), page.locator("svg").bounding_box()
+    drawn_at = (tick["y"] + tick["height"] / 2 - svg["y"]) * 720 / svg["width"]
+    assert drawn_at == pytest.approx(at([[0, 5]])[0, 1], abs=6)
+
+
+@pytest.mark.slow
+@in_browser
+def test_where_there_is_little_room_panels_stand_below_each_other(drawn):
+    for width, stacked in [(900, False), (390, True)]:
+        clips = drawn(width).locator("clipPath rect")
+        (left, right), (top, below) = (
+            [float(clips.nth(i).get_attribute(name)) for i in (0, 1)] for name in ("x", "y")
+        )
+        assert (below > top + 150) == stacked
+        assert (right > left + 150) != stacked
+
+
+@pytest.mark.slow
+@in_browser
+def test_a_slider_and_its_reset_choose_the_picture(drawn, made):
+    page = drawn(900)
+    said, slider = page.locator("figcaption"), page.locator("input").first
+    seen = [said.inner_text()]
+    slider.focus()
+    for key in ("Home", "End"):
+        page.keyboard.press(key)
+        seen.append(said.inner_text())
+    page.get_by_role("button", name="Reset").click()
+    seen.append(said.inner_text())
+    assert seen == [f"lines: slope {slope}, a note two." for slope in (2, 1, 3, 2)]
+    page.get_by_role("button", name="Play: slope").click()
+    page.get_by_text("slope 3").wait_for()
 
 
 @pytest.mark.slow
