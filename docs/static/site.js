@@ -8,6 +8,8 @@
   view.className = "ntk-large";
   view.setAttribute("aria-label", "Enlarged; Esc closes");
   view.addEventListener("click", () => view.close());
+  // The theme takes the Escape key for its search: this comes before it.
+  addEventListener("keydown", ({ key }) => key === "Escape" && view.close(), { capture: true });
 
   function enlarge(part) {
     const copy = part.cloneNode(true);
