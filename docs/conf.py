@@ -90,11 +90,8 @@ def _relink(app, page, content):
 
     def leads(match):
         there = (path.parent / match[1]).resolve()
-        if there.is_file() and (
-            app.project.path2doc(there) in app.env.found_docs or there.name.endswith(KEPT)
-        ):
-            return match[0]
-        if not there.exists():  # what is made while the site is built
+        here = app.project.path2doc(there) in app.env.found_docs or there.name.endswith(KEPT)
+        if here or not there.exists():  # Sphinx tells of a link that is dead
             return match[0]
         inside = there.relative_to(ROOT).as_posix()
         return f"]({HOSTED}/tree/{PLACE['tag']}/{inside}{match[2]})"

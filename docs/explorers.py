@@ -14,7 +14,6 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.util.display import status_iterator
 
 from tools import scenes
 
@@ -61,10 +60,8 @@ def write_numbers(app: Sphinx, error: Exception | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found = sorted(app.explorers, key=lambda name: name not in MOVED)  # what takes longest begins
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        made = zip(found, pool.map(scenes.pictures, found, map(MOVED.get, found)), strict=True)
-        for name, data in status_iterator(
-            made, "explorers... ", "brown", len(found), stringify_func=str
-        ):
+        made = pool.map(scenes.pictures, found, map(MOVED.get, found))
+        for name, data in zip(found, made, strict=True):
             text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
             script = f'ntkExplorer.deliver("{name}", {text});\n'
             (folder / f"{name}.js").write_text(script, encoding="utf-8")
