@@ -24,6 +24,7 @@ from pygments.lexers import PythonLexer
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYOUTS = ("side", "large", "title", "question", "break")
+FORM_TITLE = re.compile(r"\A# @title .*\n")  # what Colab shows of a folded cell
 MINUTES = re.compile(r"\*\*([\d.]+) min\.\*\*")
 
 Draw = Callable[[str, list[str], dict[str, str]], str]
@@ -88,7 +89,7 @@ def make_slide(cells: list[tuple[str, NotebookNode]], draw: Draw) -> Slide:
             if shown:
                 blocks.append(Block("picture", coloured(cell.source)))
             else:
-                code.append(cell.source)
+                code.append(FORM_TITLE.sub("", cell.source))
             blocks += outputs_of(cell, draw)
             printed += filter(None, (printed_by(output).rstrip() for output in cell.outputs))
     if printed:  # in one box, below all pictures

@@ -7,6 +7,7 @@ import shutil
 import nbformat
 import pytest
 from test_notebooks_budget import CPU_SECONDS, PEAK_BYTES
+from test_second_edition import open_plumbing
 
 from slides import build, cells
 from tools.run_notebooks import ROOT, execute
@@ -97,6 +98,12 @@ def test_a_number_that_is_printed_on_a_slide_comes_from_a_lesson(path):
         tags = cell.metadata.get("tags", [])
         if lines(cell) and cell.metadata.get("slideshow", {}).get("slide_type") != "skip":
             assert any(tag.startswith("as-in:") for tag in tags), cell.source
+
+
+@each_deck
+def test_what_only_draws_is_folded_in_a_live_deck_and_its_form_title_is_on_no_slide(path):
+    assert open_plumbing(path) == []
+    assert [slide.title for slide in slides(path) if "@title" in slide.code] == []
 
 
 @pytest.mark.slow
