@@ -63,7 +63,7 @@ def pictures(name: str, controls: list[str] | None = None) -> dict:
             fastest in the order of the pictures.
 
     Returns:
-        What docs/static/explorer.js takes: about, size, controls, start, play, pool, frames.
+        What docs/static/explorer.js takes: about, size, controls, pool and frames.
     """
     file = ROOT / "build" / "explorers" / f"{name}-{'-'.join(controls or ['all'])}-{state()}.json"
     if not file.exists():

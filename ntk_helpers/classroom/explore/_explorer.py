@@ -30,6 +30,10 @@ class Explorer(widgets.VBox):
     The picture is a plain PNG in `widgets.Image`, so that it works in JupyterLab and on Colab
     alike. Frames that were drawn once are kept.
 
+    Attributes:
+        about: What can be explored.
+        plays: The control that a button plays, or None.
+
     Example:
         >>> from matplotlib.figure import Figure
         >>> def draw(slope):
