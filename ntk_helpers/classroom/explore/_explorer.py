@@ -28,11 +28,7 @@ class Explorer(widgets.VBox):
     """Sliders above a picture; moving one redraws the picture.
 
     The picture is a plain PNG in `widgets.Image`, so that it works in JupyterLab and on Colab
-    alike. Frames that were drawn once are kept.
-
-    Attributes:
-        about: What can be explored.
-        plays: The control that a button plays, or None.
+    alike. Frames that were drawn once are kept. `about` and `plays` are kept as attributes.
 
     Example:
         >>> from matplotlib.figure import Figure
