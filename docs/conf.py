@@ -75,7 +75,6 @@ def _render_image_with_alt(self, data):
     alt = data.output_metadata.get(data.mime_type, {}).get("alt")
     if alt:
         made[0]["alt"] = alt
-    made[0]["loading"] = "lazy"
     return made
 
 

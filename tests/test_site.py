@@ -308,7 +308,7 @@ def test_nothing_is_wider_than_the_screen(visit, name, width):
 
 
 @in_browser
-@pytest.mark.parametrize("name", ["index.html", *LESSONS])
+@pytest.mark.parametrize("name", ["index.html", *PATH])
 def test_a_page_is_light_before_the_reader_scrolls(visit, site, name):
     page = visit(name, **phone(1280))
     page.wait_for_load_state("networkidle")
@@ -316,6 +316,18 @@ def test_a_page_is_light_before_the_reader_scrolls(visit, site, name):
     weights = {file.name: file.stat().st_size for file in files if file.is_file()}
     weights.pop("tex-svg-full.js", None)
     assert sum(weights.values()) <= LIGHT, weights
+
+
+@in_browser
+def test_on_paper_a_lesson_has_all_its_figures_though_nobody_voted_or_scrolled(visit):
+    page = visit(LESSONS[1])
+    page.emulate_media(media="print")
+    pictures = page.locator(".bd-article .cell_output img")
+    assert pictures.count() >= 8
+    assert all(picture.is_visible() for picture in pictures.all())
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    assert page.locator(":is(.ntk-bar, .ntk-wait)").locator("visible=true").count() == 0
 
 
 @in_browser
