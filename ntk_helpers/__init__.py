@@ -17,6 +17,7 @@ from ntk_helpers.networks import MLP
 from ntk_helpers.pinn.dynamics import PINNDynamics
 from ntk_helpers.pinn.kernel import PINNKernel, pinn_kernel
 from ntk_helpers.pinn.problem import PoissonProblem, Standardized
+from ntk_helpers.pinn.terms import Term
 from ntk_helpers.pinn.training import PINNHistory, train_pinn
 from ntk_helpers.theory.change import KernelChange, kernel_change, kernel_drift
 from ntk_helpers.theory.dynamics import KernelDynamics
@@ -46,6 +47,7 @@ __all__ = [
     "PINNKernel",
     "PoissonProblem",
     "Standardized",
+    "Term",
     "best_device",
     "choose_size",
     "claim",

@@ -206,19 +206,39 @@ def second_derivative_by_autograd(model, x):
 
 def pinn_kernel_by_loop(model, x_boundary, x_interior, operator):
     """Return the kernel of (u(x_b); Lu(x_r)), row by row; `operator(model, x)` returns (n,)."""
+    return kernel_of_rows(model, [model(x_boundary).reshape(-1), operator(model, x_interior)])
+
+
+def kernel_of_rows(model, values):
+    """Return the kernel of the values (n_i,) of several terms, one backward pass for each row."""
     parameters = list(model.parameters())
-    outputs = [*model(x_boundary).reshape(-1), *operator(model, x_interior)]
     rows = [
         torch.autograd.grad(
-            output, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
+            value, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
         )
-        for output in outputs
+        for value in torch.cat(values)
     ]
 
     def product(a, b):  # of real and imaginary parts, if they are complex
         return sum(float((g * h.conj()).real.sum()) for g, h in zip(a, b, strict=True))
 
     return torch.tensor([[product(a, b) for b in rows] for a in rows])
+
+
+def train_terms_by_loop(model, terms, rate, steps, factors):
+    """Descend on Σ_i factor_i Σ ½ (value − target)²; return the values and the loss at the end.
+
+    A term is (points, operator(model, x) → (n,), target).
+    """
+    for k in range(steps + 1):
+        values = [operator(model, x) for x, operator, _ in terms]
+        wrong = [v - target for v, (_, _, target) in zip(values, terms, strict=True)]
+        loss = sum(c * 0.5 * (r**2).sum() for c, r in zip(factors, wrong, strict=True))
+        if k == steps:
+            return [value.detach() for value in values], loss.detach()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        for p, gradient in zip(model.parameters(), gradients, strict=True):
+            p.data = p.data - rate * gradient
 
 
 def train_pinn_by_loop(model, problem, x_boundary, x_interior, rate, steps, factors):

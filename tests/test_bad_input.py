@@ -233,7 +233,7 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     pinn = {"model": net, "x_boundary": xb, "x_interior": xr}
     good = pinn | {"operator": poisson.operator}
     yield "pinn_kernel", ntk.pinn_kernel, good, blocks | {"operator": operators}
-    pairs = {"None": None, "a number": 3.0, "unknown": "best", "one": (1.0,), "NaN": (NAN, 1.0)}
+    pairs = {"a number": 3.0, "unknown": "best", "one": (1.0,), "NaN": (NAN, 1.0)}
     pairs |= {"negative": (-1.0, 1.0)}
     forcings = {"NaN": lambda x: x * NAN, "too few": lambda x: x[:2], "a float": lambda x: 1.0}
     forcings |= {"float32": lambda x: x.float(), "booleans": lambda x: x > 0}
@@ -244,10 +244,16 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     solved |= {"refresh_every": without(SIZES, "None"), "record_at": RECORDS, "method": NAMES}
     solved |= {"observe": watch | {"grows": growing()}}
     yield "train_pinn", ntk.train_pinn, pinn | run | {"problem": poisson}, solved
+    asked = {"points": without(waves, "float32", "on meta", "other columns"), "weight": NUMBERS}
+    asked |= {"operator": {"a number": 3}, "target": without(NUMBERS, "negative", "a tensor")}
+    yield "Term", ntk.Term, {"points": xb}, asked
     measured = ntk.pinn_kernel(net, xb, xr, poisson.operator)
     weights = {"boundary": without(NUMBERS, "a tensor"), "residual": without(NUMBERS, "a tensor")}
-    good = {"boundary": 1.0, "residual": 1.0}
-    yield "PINNKernel.weighted", measured.weighted, good, weights
+
+    def weighted(boundary=1.0, residual=1.0):
+        return measured.weighted(boundary, residual)
+
+    yield "PINNKernel.weighted", weighted, {}, weights
     zero, five = torch.zeros(4, **F64), torch.zeros(5, **F64)
     sides = {"None": None, "one": (zero,), "too few": (zero[:2], five), "NaN": (zero * NAN, five)}
     sides |= {"float32": (zero.float(), five.float()), "a list": (zero.tolist(), five)}

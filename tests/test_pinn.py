@@ -681,9 +681,9 @@ REFUSED = [
     (
         lambda: ntk.PINNDynamics(kernel_of(), PAIR, PAIR[::-1]),
         V,
-        r"start must be a pair .* of 4 and 7 values",
+        r"start must hold a tensor for each term, of 4 and 7 values",
     ),
-    (lambda: forecast(torch.ones(3, 4)), V, "a column for each of the 4 boundary and 7 interior"),
+    (lambda: forecast(torch.ones(3, 4)), V, "a column for each of the 4 and 7 values"),
 ]
 
 

@@ -8,23 +8,24 @@ from torch import Tensor, nn
 
 from ntk_helpers.kernels._mlp import is_as_made
 from ntk_helpers.pinn.kernel import PINNKernel, gram
-from ntk_helpers.pinn.problem import Operator, Standardized, second_derivative
+from ntk_helpers.pinn.problem import Standardized, second_derivative
+from ntk_helpers.pinn.terms import Term
 
 
-def fits(model: nn.Module, x: Tensor, operator: Operator) -> bool:
-    """Return whether `TanhFields` computes this `model`, at points `x` (n, d), and `operator`.
+def fits(model: nn.Module, terms: list[Term]) -> bool:
+    """Return whether `TanhFields` computes this `model` and these `terms`, u and u''.
 
     The model is an `MLP` as it was made, plain or in a `Standardized` without hooks; one input, one
     hidden layer of tanh units, and every parameter of it trainable.
     """
     network, _, _ = _parts(model)
     return (
-        operator is second_derivative
+        [term.operator for term in terms] == [None, second_derivative]
         and is_as_made(network)
         and not (model._forward_hooks or model._forward_pre_hooks or "forward" in vars(model))
         and not (model._backward_hooks or model._backward_pre_hooks)
         and network.activation == "tanh"
-        and x.shape[1] == 1
+        and terms[0].points.shape[1] == 1
         # Two layers of W and b, and no more: a learned scale or coefficient is not written out.
         and [p.requires_grad for p in model.parameters()] == [True] * 4
     )
@@ -82,7 +83,7 @@ class TanhFields:
         rows = torch.cat([torch.ones_like(self.points), self.points], 1).T  # ∂z/∂b and ∂z/∂W: 1, x̂
         self.rows, self.rows_inside = rows.split(self.sizes, 1)
 
-    def values(self) -> tuple[Tensor, Tensor]:
+    def values(self) -> list[Tensor]:
         """Return u (n_b,) and u'' (n_r,) at the current parameters."""
         phi, slope = self._tanh(self.points)
         self.phi, inside = phi.split(self.sizes)
@@ -91,10 +92,11 @@ class TanhFields:
         self.wv = self.w * self.v
         self.wwv = self.w * self.wv
         u = torch.addmv(self.b2, self.phi, self.v, beta=self.c2, alpha=self.s2)
-        return u[self.which], -2 * self.curve * (self.bend @ self.wwv)
+        return [u[self.which], -2 * self.curve * (self.bend @ self.wwv)]
 
-    def descend(self, pull_boundary: Tensor, pull_interior: Tensor, rate: float) -> None:
-        """Take θ ← θ − rate · Jᵀ (pull_boundary; pull_interior), at the last `values`."""
+    def descend(self, pulls: list[Tensor], rate: float) -> None:
+        """Take θ ← θ − rate · Jᵀ (pulls on the boundary; inside), at the last `values`."""
+        pull_boundary, pull_interior = pulls
         pull = torch.zeros_like(self.at_boundary[:, 0]).index_add_(0, self.which, pull_boundary)
         slope = self.slope_inside
         third = torch.addcmul(slope, slope, slope, value=-1.5)  # φ'(1 − 1.5 φ') = φ'''/4

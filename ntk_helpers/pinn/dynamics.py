@@ -4,14 +4,16 @@ import torch
 from torch import Tensor
 
 from ntk_helpers import _checks
-from ntk_helpers.pinn.kernel import PINNKernel, loss_scales, weight_pair
+from ntk_helpers.pinn.kernel import PINNKernel
+from ntk_helpers.pinn.terms import loss_scales, weight_list
 from ntk_helpers.theory.dynamics import KernelDynamics
 
 
 class PINNDynamics:
-    """Training of a PINN whose kernel never changes: u and Lu at any time, from the start alone.
+    """Training of a PINN whose kernel never changes: Lu of its terms at any time, from the start.
 
-    With D = diag(λ_b c_b …, λ_r c_r …), F = (u(x_b); Lu(x_r)) and Y = (g; f)::
+    With D = diag(λ_1 c_1 …, λ_2 c_2 …), the values F of all terms and their targets Y, for two
+    terms F = (u(x_b); Lu(x_r)) and Y = (g; f)::
 
         dF/dt = −K D (F − Y)      F_t = Y + D^{−½} e^{−D^½ K D^½ t} D^½ (F_0 − Y)
 
@@ -20,26 +22,26 @@ class PINNDynamics:
 
     Attributes:
         flow: The `KernelDynamics` of D^½ F with the kernel D^½ K D^½.
-        eigenvalues: (n_b + n_r,) of D^½ K D^½, ascending.
+        eigenvalues: (n,) of D^½ K D^½, ascending; n points in all.
         max_learning_rate: 2 / λ_max.
     """
 
     def __init__(
         self,
         kernel: PINNKernel,
-        targets: tuple[Tensor, Tensor],
-        start: tuple[Tensor, Tensor],
+        targets: tuple[Tensor, ...],
+        start: tuple[Tensor, ...],
         *,
-        weights: tuple[float, float] = (1.0, 1.0),
+        weights: tuple[float, ...] | None = None,
         loss: str = "sum",
     ):
         """Decompose the weighted kernel.
 
         Args:
             kernel: At the start.
-            targets: g (n_b,) and f (n_r,).
-            start: u (n_b,) and Lu (n_r,) at t = 0.
-            weights: (λ_b, λ_r), greater than 0.
+            targets: Of each term, (n_i,): g and f for two terms.
+            start: Lu of each term at t = 0, (n_i,): u and Lu for two terms.
+            weights: λ_i, greater than 0; None is 1 for each.
             loss: "sum" or "mean", as in `train_pinn`.
         """
         if not isinstance(kernel, PINNKernel):
@@ -47,34 +49,36 @@ class PINNDynamics:
                 f"kernel must be a PINNKernel, as ntk.pinn_kernel(…) returns; got "
                 f"{type(kernel).__name__}."
             )
-        shape = tuple(kernel.ur.shape)
+        self._sizes = list(kernel.sizes)
         for name, parts in [("targets", targets), ("start", start)]:
-            pair = parts if isinstance(parts, tuple | list) else ()
-            for part in pair:
+            listed = parts if isinstance(parts, tuple | list) else ()
+            for part in listed:
                 _checks.require_tensor(name, part)
                 _checks.require_same_place(kernel=kernel.uu, **{name: part})
-            if tuple(part.numel() for part in pair) != shape:
+            if [part.numel() for part in listed] != self._sizes:
                 raise ValueError(
-                    f"{name} must be a pair of tensors, {name}=(boundary, interior), of {shape[0]} "
-                    f"and {shape[1]} values, as the kernel has; got {parts!r:.60}."
+                    f"{name} must hold a tensor for each term, of "
+                    f"{' and '.join(map(str, self._sizes))} values, as the kernel has; got "
+                    f"{parts!r:.60}."
                 )
-        self._n = shape[0]
-        scales = loss_scales(loss, *shape)
-        pair = [w * c for w, c in zip(weight_pair(weights, positive=True), scales, strict=True)]
-        root = kernel.uu.new_tensor(pair).sqrt()
-        self._root = torch.cat([d.expand(n) for d, n in zip(root, shape, strict=True)])
+        weights = [1.0] * len(self._sizes) if weights is None else weights
+        weights = weight_list(weights, len(self._sizes), positive=True)
+        scales = loss_scales(loss, *self._sizes)
+        each = [w * c for w, c in zip(weights, scales, strict=True)]
+        root = kernel.uu.new_tensor(each).sqrt()
+        self._root = root.repeat_interleave(torch.tensor(self._sizes, device=root.device))
         y, f0 = (torch.cat([part.reshape(-1) for part in parts]) for parts in (targets, start))
-        square = kernel.weighted(*pair).full
+        square = kernel.weighted(*each).full
         self.flow = KernelDynamics(square, self._root * y, self._root * f0, loss="sum")
         self.eigenvalues = self.flow.eigenvalues
         self.max_learning_rate = self.flow.max_learning_rate
 
-    def train(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
-        """Return u (n_b,) and Lu (n_r,) at time t; T times add a leading axis."""
+    def train(self, t: float | Tensor) -> tuple[Tensor, ...]:
+        """Return Lu (n_i,) of each term at time t, as u and Lu; T times add a leading axis."""
         return self._split(self.flow.train(t))
 
-    def train_steps(self, k: int | Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """Return u and Lu after exactly k steps of gradient descent, shaped as in `train`."""
+    def train_steps(self, k: int | Tensor, learning_rate: float) -> tuple[Tensor, ...]:
+        """Return Lu of each term after exactly k steps of descent, shaped as in `train`."""
         return self._split(self.flow.train_steps(k, learning_rate))
 
     def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor) -> Tensor:
@@ -82,7 +86,7 @@ class PINNDynamics:
 
         Args:
             t: Time, or T times.
-            k_test_train: (m, n_b + n_r) kernel of u at those points with u(x_b) and Lu(x_r).
+            k_test_train: (m, n) kernel of u at those points with the values of all terms.
             f0_test: (m,) u at those points at t = 0.
         """
         return self.flow.test(t, self._scaled(k_test_train), f0_test)
@@ -94,19 +98,17 @@ class PINNDynamics:
         return self.flow.test_steps(k, learning_rate, self._scaled(k_test_train), f0_test)
 
     def _scaled(self, k_test_train: Tensor) -> Tensor:
-        """Return K(x, X) D^½ (m, n_b + n_r)."""
+        """Return K(x, X) D^½ (m, n)."""
         _checks.require_tensor("k_test_train", k_test_train, ndim=(2,))
         _checks.require_same_place(kernel=self._root, k_test_train=k_test_train)
-        n_b, n = self._n, len(self._root)
-        if k_test_train.shape[1] != n:
+        if k_test_train.shape[1] != len(self._root):
             raise ValueError(
-                f"k_test_train must have a column for each of the {n_b} boundary and {n - n_b} "
-                f"interior values; got shape {tuple(k_test_train.shape)}. torch.cat([uu, ur], 1) "
-                f"joins the two blocks."
+                f"k_test_train must have a column for each of the "
+                f"{' and '.join(map(str, self._sizes))} values of the terms; got shape "
+                f"{tuple(k_test_train.shape)}. torch.cat([uu, ur], 1) joins blocks."
             )
         return k_test_train * self._root
 
-    def _split(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """Divide by D^½ and separate the boundary from the interior."""
-        values = scaled / self._root
-        return values[..., : self._n], values[..., self._n :]
+    def _split(self, scaled: Tensor) -> tuple[Tensor, ...]:
+        """Divide by D^½ and separate the terms."""
+        return (scaled / self._root).split(self._sizes, -1)

@@ -10,8 +10,15 @@ from torch import Tensor, nn
 from ntk_helpers import _checks
 from ntk_helpers._progress import tqdm
 from ntk_helpers.pinn._fields import METHODS, make_fields
-from ntk_helpers.pinn._terms import check_pinn
-from ntk_helpers.pinn.kernel import PINNKernel, loss_scales, weight_pair
+from ntk_helpers.pinn.kernel import PINNKernel
+from ntk_helpers.pinn.terms import (
+    TWO,
+    are_terms,
+    check_terms,
+    loss_scales,
+    solving,
+    weight_list,
+)
 from ntk_helpers.training._record import EVERY, Recorder
 
 AT_FAULT = "the targets are finite. Look for a division by zero in problem.operator at these points"
@@ -23,10 +30,9 @@ class PINNHistory(NamedTuple):
     Attributes:
         step: (R,) integers k, the number of steps taken before the record.
         time: (R,) t = η k.
-        u: (R, n_b) values on the boundary.
-        lu: (R, n_r) Lu inside.
-        losses: (R, 2) boundary and residual loss, each without its weight λ.
-        weights: (R, 2) λ_b and λ_r, as the step after the record uses them.
+        values: Lu of each term, (R, n_i).
+        losses: (R, m) of each of the m terms, without its weight λ: boundary and residual loss.
+        weights: (R, m) λ_i, as the step after the record uses them.
         parameter_change: (R,) ‖θ − θ_0‖ / ‖θ_0‖: 0 while θ = θ_0, infinite once it leaves θ_0 = 0.
         kernels: The tangent kernel at each record; empty unless asked for.
         observed: (R, …) what `observe(model)` returned; None without `observe`.
@@ -36,8 +42,7 @@ class PINNHistory(NamedTuple):
 
     step: Tensor
     time: Tensor
-    u: Tensor
-    lu: Tensor
+    values: tuple[Tensor, ...]
     losses: Tensor
     weights: Tensor
     parameter_change: Tensor
@@ -45,6 +50,16 @@ class PINNHistory(NamedTuple):
     observed: Tensor | None
     learning_rate: float
     diverged: bool
+
+    @property
+    def u(self) -> Tensor:
+        """The values of the first term: u on the boundary, (R, n_b)."""
+        return self.values[0]
+
+    @property
+    def lu(self) -> Tensor:
+        """The values of the last term: Lu inside, (R, n_r)."""
+        return self.values[-1]
 
     @property
     def kernel_change(self) -> Tensor:
@@ -58,13 +73,13 @@ class PINNHistory(NamedTuple):
 def train_pinn(
     model: nn.Module,
     problem,
-    x_boundary: Tensor,
-    x_interior: Tensor,
+    x_boundary: Tensor | None = None,
+    x_interior: Tensor | None = None,
     *,
     learning_rate: float,
     steps: int,
     loss: str = "sum",
-    weights: tuple[float, float] | str = (1.0, 1.0),
+    weights: tuple[float, ...] | str | None = None,
     refresh_every: int | None = None,
     record_at: Iterable[int] | None = None,
     keep_kernels: bool = False,
@@ -74,24 +89,27 @@ def train_pinn(
 ) -> PINNHistory:
     """Train `model` in place to solve Lu = f with given boundary values, by gradient descent.
 
-    The loss is `λ_b c_b Σ ½ (u(x_b) − g)² + λ_r c_r Σ ½ (Lu(x_r) − f)²` with c = 1 ("sum") or
-    c_b = 1/n_b and c_r = 1/n_r ("mean"). torch.nn.MSELoss, as in the paper's released code, has no
-    ½: its rate η is 2η of "mean".
+    Called with a list of terms, `train_pinn(model, [term, …], …)`, or for the usual two with a
+    problem and points. The loss is `Σ_i λ_i c_i Σ ½ (L_i u(x) − target_i)²`, for two terms
+    `λ_b c_b Σ ½ (u(x_b) − g)² + λ_r c_r Σ ½ (Lu(x_r) − f)²`, with c = 1 ("sum") or c_i = 1/n_i
+    ("mean"). torch.nn.MSELoss, as in the paper's released code, has no ½: its rate η is 2η of
+    "mean". For another optimiser write the loop yourself: `Term.values`.
 
     Source: Wang, Yu, Perdikaris 2022, arXiv:2007.14527, section 3 and algorithm 1 (the weights).
     Derived in notebooks/06_pinn.ipynb, "What is a PINN?".
 
     Args:
-        model: Any module with one output, (n, d) → (n, 1) or (n,). All its trainable parameters are
-            trained, also one that only problem.operator reads, as the k of k u'' = f.
-        problem: Has .operator, and .solution(x) for the boundary values g and .forcing(x) for f,
-            one value for each row of x (n, d).
+        model: Any module, (n, d) → (n, k) or (n,). All its trainable parameters are trained, also
+            one that only an operator reads, as the k of k u'' = f.
+        problem: A list of `Term`. Or for two terms, of one output: has .operator, and .solution(x)
+            for the boundary values g and .forcing(x) for f, one value for each row of x (n, d).
         x_boundary: (n_b, d) points; one that is listed m times counts m times.
         x_interior: (n_r, d) points.
         learning_rate: η, greater than 0.
         steps: Number of steps, 0 or more.
         loss: "sum" or "mean".
-        weights: (λ_b, λ_r), or "balance" for `PINNKernel.balance_weights(loss)` at the start.
+        weights: λ of each term, as (λ_b, λ_r), or "balance" for
+            `PINNKernel.balance_weights(loss)` at the start. None: those of the terms, or 1.
         refresh_every: With "balance": compute them again each time so many steps have passed.
         record_at: Steps to record; None records about 40, dense at the start. Step 0 and the last
             are always in.
@@ -110,13 +128,11 @@ def train_pinn(
         ValueError: If torch.func cannot run the model, `method` does not fit it, or g, f or the
             loss is not finite at the start.
     """
-    for part in ("operator", "solution", "forcing"):
-        if not callable(getattr(problem, part, None)):
-            raise TypeError(
-                f"problem must have the functions operator, solution and forcing; "
-                f"{type(problem).__name__} has no {part}. ntk.PoissonProblem() has all three."
-            )
-    check_pinn(model, x_boundary, x_interior, problem.operator)
+    if are_terms(problem):
+        terms, names = list(problem), ()
+    else:
+        terms, names = solving(problem, x_boundary, x_interior), TWO
+    parameters = check_terms(model, terms, names)
     _checks.require_number("learning_rate", learning_rate, positive=True)
     _checks.require_integer("steps", steps, at_least=0)
     _checks.require_choice("method", method, METHODS)
@@ -127,54 +143,47 @@ def train_pinn(
         _checks.require_integer("refresh_every", refresh_every, at_least=1)
         if not balanced:
             raise ValueError("refresh_every is for weights='balance': fixed weights stay.")
-    scales = loss_scales(loss, len(x_boundary), len(x_interior))
+    sizes = [len(term.points) for term in terms]
+    scales = loss_scales(loss, *sizes)
     record = Recorder(steps, record_at, observe, about=40, finite=AT_FAULT)
-    g = _asked("problem.solution(x)", problem.solution(x_boundary), x_boundary)
-    f = _asked("problem.forcing(x)", problem.forcing(x_interior), x_interior)
-    fields = make_fields(model, x_boundary, x_interior, problem.operator, method)
+    fields = make_fields(model, terms, parameters, method)
     start = [p.detach().clone() for p in fields.parameters]
-    weights = fields.kernel().balance_weights(loss) if balanced else weight_pair(weights)
+    weights = [term.weight for term in terms] if weights is None else weights
+    if balanced:
+        weights = fields.kernel().balance_weights(loss)
+    else:
+        weights = weight_list(weights, len(terms))
 
     kernels = []
     bar = tqdm(total=steps, disable=not progress, desc="training", leave=False)
     with fields.around(), torch.enable_grad(), bar:
         for k in range(steps + 1):
-            u, lu = fields.values()
-            r_u, r_lu = u - g, lu - f
+            values = fields.values()
+            wrong = [value - term.target for value, term in zip(values, terms, strict=True)]
             if k in record.marks or k % EVERY == 0:
-                losses = torch.stack([scales[0] * r_u @ r_u, scales[1] * r_lu @ r_lu]) / 2
+                losses = torch.stack([c * r @ r for c, r in zip(scales, wrong, strict=True)]) / 2
                 if record.diverges(k, losses @ losses.new_tensor(weights)):
                     break
             if refresh_every and k and k % refresh_every == 0:
                 weights = fields.kernel().balance_weights(loss)
             if k in record.marks:
                 moved = _relative(_distance(fields.parameters, start), _distance(start, None))
-                record.add(k, u, lu, losses, u.new_tensor(weights), moved, record.look(model))
+                row = torch.cat(values), losses, losses.new_tensor(weights), moved
+                record.add(k, *row, record.look(model))
                 if keep_kernels:
                     kernels.append(fields.kernel())
             if k < steps:
-                pulls = weights[0] * scales[0] * r_u, weights[1] * scales[1] * r_lu
-                fields.descend(*pulls, learning_rate)
+                pulls = [w * c * r for w, c, r in zip(weights, scales, wrong, strict=True)]
+                fields.descend(pulls, learning_rate)
                 bar.update()
     diverged = bool(record.diverged)
     if diverged:
-        _warn(fields, start, k, learning_rate, weights[0] * scales[0], weights[1] * scales[1])
-    *stacked, seen = record.stack(float(learning_rate), like=g)
-    return PINNHistory(*stacked, tuple(kernels), seen, float(learning_rate), diverged)
-
-
-def _asked(name: str, value, x: Tensor) -> Tensor:
-    """Return the `value` that a problem gives for points `x` as (n,), or say what is wrong."""
-    if not isinstance(value, Tensor) or value.numel() != len(x):
-        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(
-            f"{name} must be a tensor with one value for each row of x, which is {tuple(x.shape)}; "
-            f"got {got}. A constant c is torch.full_like(x[:, 0], c)."
-        )
-    value = value.detach().reshape(-1)
-    _checks.require_tensor(name, value)
-    _checks.require_same_place(x=x, **{name: value})
-    return value
+        each = [w * c for w, c in zip(weights, scales, strict=True)]
+        _warn(fields, start, k, learning_rate, *each)
+    like = terms[0].target
+    step, time, values, *stacked, seen = record.stack(float(learning_rate), like=like)
+    kept = values.split(sizes, 1), *stacked, tuple(kernels), seen
+    return PINNHistory(step, time, *kept, float(learning_rate), diverged)
 
 
 def _distance(parameters, start) -> Tensor:
