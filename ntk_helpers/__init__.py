@@ -21,7 +21,7 @@ from ntk_helpers.pinn.terms import Term
 from ntk_helpers.pinn.training import PINNHistory, train_pinn
 from ntk_helpers.theory.change import KernelChange, kernel_change, kernel_drift
 from ntk_helpers.theory.dynamics import KernelDynamics
-from ntk_helpers.theory.gaussian import Gaussian, wide_ensemble
+from ntk_helpers.theory.gaussian import Gaussian, gp_posterior, wide_ensemble
 from ntk_helpers.theory.lazy import LazyRegime, lazy_regime
 from ntk_helpers.theory.linearize import linearize
 from ntk_helpers.training.descent import History, gradient_descent
@@ -58,6 +58,7 @@ __all__ = [
     "explore",
     "exponent",
     "generator",
+    "gp_posterior",
     "gradient_descent",
     "infinite_kernels",
     "kernel_change",

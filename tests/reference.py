@@ -169,17 +169,16 @@ def infinite_kernels_by_loop(x1, x2, depth, phi, slope, sigma_w, sigma_b):
     return nngp, ntk
 
 
-def flow_by_ode(k_train, k_test_train, y, f0, f0_test, t, scale):
-    """Integrate df/dt = −scale · K (f − y) by Runge–Kutta; return train and test outputs."""
+def flow_by_ode(k_train, k_test_train, y, f0, f0_test, t, scale, ridge=0.0):
+    """Integrate df/dt = −scale · [K (f − y) + ridge (f − f0)]; return train and test outputs."""
     n = len(y)
+    start = torch.cat([f0, f0_test]).numpy()
 
     def velocity(_, f):
         residual = f[:n] - y.numpy()
-        return -scale * np.concatenate(
-            [k_train.numpy() @ residual, k_test_train.numpy() @ residual]
-        )
+        push = np.concatenate([k_train.numpy() @ residual, k_test_train.numpy() @ residual])
+        return -scale * (push + ridge * (f - start))
 
-    start = torch.cat([f0, f0_test]).numpy()
     end = solve_ivp(velocity, (0, t), start, rtol=1e-10, atol=1e-12, method="DOP853").y[:, -1]
     return torch.tensor(end[:n]), torch.tensor(end[n:])
 

@@ -200,6 +200,7 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
 
     start = without(targets_y, "None")
     bad = {"k_train": KERNELS | NO_MATRIX, "y": targets_y, "f0": start, "loss": NAMES}
+    bad |= {"ridge": NUMBERS}
     yield "KernelDynamics", ntk.KernelDynamics, {"k_train": K, "y": Y}, bad
     flow = ntk.KernelDynamics(K, Y)
     test, good = {"k_test_train": without(KERNELS, "not square"), "f0_test": start}, {"t": 1.0}
@@ -213,6 +214,10 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     good = {"k": 1, "learning_rate": 0.1}
     yield "KernelDynamics.train_steps", flow.train_steps, good, whole
     yield "KernelDynamics.test_steps", flow.test_steps, good | good_test, whole | test
+    blocks = {"k_train": KERNELS | NO_MATRIX, "y": targets_y, "k_test_train": test["k_test_train"]}
+    blocks |= {"k_test": KERNELS | {"of other points": K[:2, :2]}, "noise": NUMBERS}
+    good = {"k_train": K, "y": Y, "k_test_train": K_TEST, "k_test": K, "noise": 0.1}
+    yield "gp_posterior", ntk.gp_posterior, good, blocks
     law = {"x": points_x, "y": targets_y, "x_test": points_x, "t": TIMES, "loss": NAMES} | design
     yield "wide_ensemble", ntk.wide_ensemble, {"x": X, "y": Y, "x_test": X, "t": 1.0}, law
 

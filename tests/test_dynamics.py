@@ -1,10 +1,14 @@
 """Training in function space against ODE integration, matrix exponentials and explicit steps."""
 
+import copy
 import math
+import warnings
 
 import pytest
 import torch
 from reference import descend_in_function_space, flow_by_ode
+from sklearn.kernel_ridge import KernelRidge
+from torch import nn
 
 import ntk_helpers as ntk
 from ntk_helpers import KernelDynamics
@@ -120,7 +124,9 @@ def test_nothing_is_nan_for_a_nearly_singular_kernel(dtype):
     dynamics = KernelDynamics(kernel, torch.sin(3 * x[:, 0]))
     times = torch.tensor([0, 1e-30, 1, 1e5, 1e15, 1e30, math.inf], dtype=dtype)
     assert torch.isfinite(dynamics.train(times)).all()
-    assert torch.isfinite(dynamics.test(times, kernel)).all()
+    with warnings.catch_warnings():  # in float32 some eigenvalues are lost
+        warnings.simplefilter("ignore", RuntimeWarning)
+        assert torch.isfinite(dynamics.test(times, kernel)).all()
     assert torch.isfinite(dynamics.test_steps(10**6, dynamics.max_learning_rate / 2, kernel)).all()
     assert dynamics.rank < 40
     assert (dynamics.eigenvalues >= 0).all()
@@ -282,18 +288,51 @@ def test_after_infinite_time_the_null_space_adds_nothing_to_test_points():
     assert torch.equal(dynamics.test(math.inf, torch.ones(1, 2)), torch.zeros(1))
 
 
+def several(k=4, width=4096):
+    """Return six points, k targets each, a network of k outputs, its start, its trace."""
+    x, y = draw(6, 2), draw(6, k, seed=1)
+    model = ntk.MLP(2, width, k, seed=0)
+    return x, y, model, model(x).detach(), ntk.empirical_ntk(model, x, outputs="trace")
+
+
 def test_the_mean_over_outputs_predicts_several_outputs_and_the_sum_runs_k_times_too_fast():
-    x, y = draw(6, 2), draw(6, 4, seed=1)
-    model = ntk.MLP(2, 4096, 4, seed=0)
-    f0, trace = model(x).detach(), ntk.empirical_ntk(model, x, outputs="trace")
+    x, y, model, f0, trace = several()
     full = KernelDynamics(ntk.empirical_ntk(model, x), y, f0)
     t = 1 / full.eigenvalues[-1]
     wanted, near = full.train(t), 0.03 * (f0 - y).abs().max()
     assert (KernelDynamics(trace / 4, y, f0).train(t) - wanted).abs().max() < near
-    assert (KernelDynamics(trace, y, f0).train(t / 4) - wanted).abs().max() < near
+    assert (KernelDynamics(trace.clone(), y, f0).train(t / 4) - wanted).abs().max() < near
     each = ntk.empirical_ntk(model, x, outputs="diagonal").unbind(2)
     columns = [KernelDynamics(k, y[:, j], f0[:, j]).train(t) for j, k in enumerate(each)]
     assert (torch.stack(columns, 1) - wanted).abs().max() < near
+
+
+@pytest.mark.parametrize("method", ["layerwise", "jacobian", "ntvp"])
+def test_a_sum_over_several_outputs_is_refused_wherever_it_is_given(method):
+    x, y, model, _, _ = several(width=8)
+    trace = ntk.empirical_ntk(model, x, outputs="trace", method=method)
+    beside = ntk.empirical_ntk(model, x[:2], x, outputs="trace", method=method)
+    wanted = r"{} is a sum over 4 outputs, .* 4 times too fast. Give {} / 4, the mean over outputs"
+    for targets in (y, y[:, 0]):
+        with pytest.raises(ValueError, match=wanted.format("k_train", "k_train")):
+            KernelDynamics(trace, targets)
+    with pytest.raises(ValueError, match=wanted.format("k_test_train", "k_test_train")):
+        KernelDynamics(trace / 4, y).test(1.0, beside)
+    with pytest.raises(ValueError, match=wanted.format("k_train", "k_train")):
+        ntk.gp_posterior(trace, y, beside, trace[:2, :2], noise=1.0)
+
+
+def test_a_sum_that_was_divided_is_taken_also_if_that_was_in_place():
+    x, y, _, f0, trace = several(width=8)
+    wanted = KernelDynamics(trace / 4, y, f0).train(1.0)
+    trace /= 4
+    assert torch.equal(KernelDynamics(trace, y, f0).train(1.0), wanted)
+    one = ntk.MLP(2, 8, seed=0)  # of one output the sum is the mean
+    with torch.inference_mode():
+        kernel = ntk.empirical_ntk(one, x, outputs="trace")
+        assert torch.equal(
+            KernelDynamics(1 * kernel, y).train(1.0), KernelDynamics(kernel, y).train(1.0)
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -310,15 +349,212 @@ def test_wide_networks_are_solved_in_float64_whatever_the_dtype_of_the_points(dt
     assert torch.equal(found.cov, exact.cov.to(dtype))
 
 
+# --- with a ridge -------------------------------------------------------------------------------
+
+
+@losses
+@pytest.mark.parametrize("outputs", [(), (1,), (3,)])
+@pytest.mark.parametrize("ridge", [1e-3, 0.1, 1.0, 30.0])
+def test_at_infinite_time_a_ridge_is_that_of_scikit_learn(loss, scale, outputs, ridge):
+    k_train, k_test, y, f0, f0_test = problem(outputs=outputs)
+    dynamics = KernelDynamics(k_train, y, f0, loss=loss, ridge=ridge)
+    theirs = KernelRidge(alpha=ridge, kernel="precomputed").fit(k_train, y - f0)
+    for found, kernel, start in [
+        (dynamics.train(math.inf), k_train, f0),
+        (dynamics.test(math.inf, k_test, f0_test), k_test, f0_test),
+    ]:
+        wanted = start + torch.as_tensor(theirs.predict(kernel))
+        assert (found - wanted).norm() <= 1e-10 * wanted.norm()
+
+
+@losses
+@pytest.mark.parametrize("ridge", [0.05, 3.0])
+@pytest.mark.parametrize("rank", [9, 3])
+@pytest.mark.parametrize("t", [0.3, 7.0])
+def test_flow_with_a_ridge_solves_its_differential_equation(loss, scale, ridge, rank, t):
+    k_train, k_test, y, f0, f0_test = problem(rank=rank)
+    flow = KernelDynamics(k_train, y, f0, loss=loss, ridge=ridge)
+    train, test = flow_by_ode(k_train, k_test, y, f0, f0_test, t, scale, ridge)
+    torch.testing.assert_close(flow.train(t), train, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(flow.test(t, k_test, f0_test), test, rtol=1e-7, atol=1e-8)
+
+
+@losses
+@pytest.mark.parametrize("rank", [9, 3])
+def test_descent_with_a_ridge_is_that_of_a_linear_model_pulled_towards_its_start(loss, scale, rank):
+    """The penalty is (c ρ/2) ‖θ − θ₀‖², with c = 1/N or 1 as in the loss."""
+    features, y, ridge = draw(10, rank) / rank**0.5, draw(6, 2, seed=1), 0.7
+    model = nn.Linear(rank, 2, bias=False)
+    model.weight.data = draw(2, rank, seed=2)
+    start = copy.deepcopy(model)
+    k_train, k_test = features[:6] @ features[:6].T, features[6:] @ features[:6].T
+    f0, f0_test = start(features).detach().split([6, 4])
+    dynamics = KernelDynamics(k_train, y, f0, loss=loss, ridge=ridge)
+    rate = 0.4 * dynamics.max_learning_rate
+    for steps in range(12):
+        f = model(features)
+        torch.testing.assert_close(dynamics.train_steps(steps, rate), f[:6].detach())
+        found = dynamics.test_steps(steps, rate, k_test, f0_test)
+        torch.testing.assert_close(found, f[6:].detach())
+        away = (model.weight - start.weight.detach()).square().sum()
+        total = scale * (0.5 * (f[:6] - y).square().sum() + 0.5 * ridge * away)
+        (gradient,) = torch.autograd.grad(total, model.weight)
+        model.weight.data -= rate * gradient
+    assert (f[:6] - f0).norm() > 0.1 * f0.norm()
+
+
+@losses
+def test_the_largest_rate_counts_the_ridge(loss, scale):
+    k_train, _, y, f0, _ = problem()
+    dynamics = KernelDynamics(k_train, y, f0, loss=loss, ridge=2.5)
+    highest = torch.linalg.eigvalsh(k_train)[-1].item()
+    assert dynamics.max_learning_rate == pytest.approx(2 / (scale * (highest + 2.5)))
+    end = dynamics.train(math.inf)
+    for share, grows in [(0.99, False), (1.01, True)]:
+        early, late = dynamics.train_steps(
+            torch.tensor([3000, 4000]), share * dynamics.max_learning_rate
+        )
+        assert ((late - end).norm() > (early - end).norm()) == grows
+
+
+def test_with_a_ridge_that_vanishes_everything_is_as_without():
+    k_train, k_test, y, f0, f0_test = problem(rank=3)  # with a null space
+    without = KernelDynamics(k_train, y, f0)
+    for ridge in (0.0, 1e-300, 1e-16):  # below the rounding of the kernel
+        dynamics = KernelDynamics(k_train, y, f0, ridge=ridge)
+        assert dynamics.rank == without.rank == 3
+        torch.testing.assert_close(dynamics.eigenvalues, without.eigenvalues, rtol=0, atol=0)
+        for t in (1.0, 1e10, math.inf):
+            near = {"rtol": 1e-12, "atol": 1e-12}
+            torch.testing.assert_close(dynamics.train(t), without.train(t), **near)
+            found, wanted = (d.test(t, k_test, f0_test) for d in (dynamics, without))
+            torch.testing.assert_close(found, wanted, **near)
+    far = [
+        (KernelDynamics(k_train, y, f0, ridge=r).train(math.inf) - without.train(math.inf)).norm()
+        for r in (1e-6, 2e-6)
+    ]
+    assert far[1] / far[0] == pytest.approx(2, rel=1e-3)
+
+
+@pytest.mark.parametrize("outputs", [(), (3,)])
+def test_with_a_ridge_modes_rebuild_the_residual_and_the_smoother_predicts(outputs):
+    k_train, k_test, y, f0, f0_test = problem(outputs=outputs)
+    dynamics = KernelDynamics(k_train, y, f0, ridge=0.3)
+    times, steps = torch.tensor([0.0, 2.5, math.inf]), torch.tensor([0, 3, 8])
+    for i, t in enumerate(times):
+        left = dynamics.eigenvectors @ dynamics.modes(times)[i]
+        torch.testing.assert_close(left, dynamics.train(t) - y)
+        wanted = f0_test + dynamics.smoother(times, k_test)[i] @ (y - f0)
+        torch.testing.assert_close(dynamics.test(t, k_test, f0_test), wanted)
+    many = dynamics.train_steps(steps, 0.1)
+    torch.testing.assert_close(many[1], dynamics.train_steps(3, 0.1))
+
+
+def test_a_coupled_kernel_with_a_ridge_solves_one_square():
+    jacobian = draw(8, 2, 40)
+    kernel = torch.einsum("aip,bjp->abij", jacobian, jacobian)
+    y, f0_test = draw(5, 2, seed=1), draw(3, 2, seed=3)
+    rows = jacobian.reshape(16, 40)
+    dynamics = KernelDynamics(kernel[:5, :5], y, ridge=4.0)
+    square = rows[:10] @ rows[:10].T + 4.0 * torch.eye(10)
+    wanted = rows[10:] @ rows[:10].T @ torch.linalg.solve(square, y.reshape(-1))
+    found = dynamics.test(math.inf, kernel[5:, :5], f0_test)
+    torch.testing.assert_close(found, f0_test + wanted.reshape(3, 2))
+
+
+def test_a_ridge_decides_between_points_that_come_twice():
+    """Two targets of one point with a ridge ρ are their mean with a ridge ρ/2."""
+    k_once, k_test, y, _, _ = problem()
+    twice = KernelDynamics(k_once.repeat(2, 2), torch.cat([y - 1, y + 1]), ridge=0.8)
+    once = KernelDynamics(k_once, y, ridge=0.4)
+    assert twice.rank == once.rank == 6
+    found = twice.test(math.inf, k_test.repeat(1, 2))
+    torch.testing.assert_close(found, once.test(math.inf, k_test))
+
+
+def test_a_ridge_on_a_zero_kernel_moves_nothing():
+    _, _, y, f0, f0_test = problem()
+    dynamics = KernelDynamics(torch.zeros(6, 6), y, f0, ridge=0.5)
+    assert dynamics.max_learning_rate == 6 * 2 / 0.5
+    assert torch.equal(dynamics.train(math.inf), f0)
+    assert torch.equal(dynamics.test(math.inf, torch.zeros(4, 6), f0_test), f0_test)
+    assert torch.equal(dynamics.train_steps(10**6, 100.0), f0)  # where descent would overflow
+
+
+# --- precision ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+def test_lower_precision_is_solved_in_float64_and_rounded_at_the_end(dtype, ridge):
+    k_train = (torch.diag(torch.arange(20.0, 26.0)) + problem()[0]).to(dtype)
+    rest = [a.to(dtype) for a in problem()[1:]]
+    (k_test, y, f0, f0_test), exact = rest, [a.double() for a in rest]
+    low = KernelDynamics(k_train, y, f0, ridge=ridge)
+    high = KernelDynamics(k_train.double(), exact[1], exact[2], ridge=ridge)
+    assert low.rank == 6
+    assert low.max_learning_rate == high.max_learning_rate
+    size = torch.linalg.eigvalsh(k_train.double())[-1].item()
+    assert low.cutoff == pytest.approx(60 * torch.finfo(dtype).eps * size)
+    for found, wanted in [
+        (low.train(2.0), high.train(2.0)),
+        (low.train(math.inf), high.train(math.inf)),
+        (low.test(2.0, k_test, f0_test), high.test(2.0, exact[0], exact[3])),
+        (low.test_steps(9, 0.01, k_test), high.test_steps(9, 0.01, exact[0])),
+        (low.modes(2.0), high.modes(2.0)),
+        (low.smoother(2.0, k_test), high.smoother(2.0, exact[0])),
+        (low.eigenvalues, high.eigenvalues),
+        (low.eigenvectors, high.eigenvectors),
+    ]:
+        assert found.dtype == dtype
+        assert torch.equal(found, wanted.to(dtype))
+
+
+def line(dtype, count=100):
+    """Return the ReLU kernel of points on a line, that of three points with them, and targets."""
+    x = torch.linspace(-1, 1, count, dtype=dtype)[:, None]
+    z = torch.tensor([[-0.5], [0.0], [0.33]], dtype=dtype)
+    kernels = [ntk.infinite_kernels(a, x, activation="relu").ntk for a in (x, z)]
+    return *kernels, torch.sin(20 * x[:, 0])
+
+
+def test_at_infinite_time_it_is_told_once_how_many_eigenvalues_float32_has_cost():
+    k_train, k_test, y = line(torch.float32)
+    flow = KernelDynamics(k_train, y)
+    assert flow.rank < 30
+    wanted = rf"only {flow.rank} of the 100 eigenvalues .* rounding of torch.float32, .*float64, or"
+    with pytest.warns(RuntimeWarning, match=wanted) as told:
+        flow.test(torch.tensor([1.0, math.inf]), k_test)
+    assert told[0].filename == __file__
+    flow.test(math.inf, k_test)  # a second warning would be an error
+    with pytest.warns(RuntimeWarning, match=wanted) as told:
+        KernelDynamics(k_train, y).smoother(math.inf, k_test)
+    assert told[0].filename == __file__
+
+
+def test_nothing_is_told_where_float32_costs_nothing():
+    k_train, k_test, y = line(torch.float32)
+    KernelDynamics(k_train, y).test(1e6, k_test)
+    KernelDynamics(k_train, y).train(math.inf)  # which is seen to miss the targets
+    KernelDynamics(k_train, y, ridge=0.1).test(math.inf, k_test)
+    exact, k_exact, y_exact = line(torch.float64)
+    assert KernelDynamics(exact, y_exact).rank == 100
+    KernelDynamics(exact.repeat(2, 2), y_exact.repeat(2)).test(math.inf, k_exact.repeat(1, 2))
+    few, k_few, y_few = line(torch.float32, count=5)
+    twice = KernelDynamics(few.repeat(2, 2), y_few.repeat(2))
+    assert twice.rank == 5
+    twice.test(math.inf, k_few.repeat(1, 2))
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 
-def solve(k_train=None, y=None, f0=None, loss="mean"):
+def solve(k_train=None, y=None, f0=None, loss="mean", ridge=0.0):
     """Return the dynamics of `problem`, with arguments replaced."""
     k, _, targets, start, _ = problem()
     return KernelDynamics(
         k if k_train is None else k_train, targets if y is None else y,
-        start if f0 is None else f0, loss=loss,
+        start if f0 is None else f0, loss=loss, ridge=ridge,
     )  # fmt: skip
 
 
@@ -337,6 +573,7 @@ REFUSALS = [
     (lambda: solve(f0=draw(6) / 0), ValueError, r"f0 holds 6 value\(s\) that are NaN"),
     (lambda: solve(f0=draw(6, 1)), ValueError, r"f0 must have shape \(6,\), as y implies"),
     (lambda: solve(loss="mse"), ValueError, r"loss must be one of 'mean', 'sum'; got 'mse'"),
+    (lambda: solve(ridge=-0.1), ValueError, r"ridge must be finite and 0 or greater; got -0.1"),
     (lambda: solve().train(-1.0), ValueError, r"t must be 0 or greater; got \[-1.0\]"),
     (lambda: solve().train(torch.tensor([1.0, -2.0])), ValueError, r"0 or .*got \[-2.0"),
     (lambda: solve().train(math.nan), ValueError, r"t must be 0 or greater; got \[nan\]"),

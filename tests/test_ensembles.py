@@ -8,6 +8,7 @@ from itertools import repeat
 import pytest
 import torch
 from reference import Attentive
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -410,6 +411,101 @@ def test_an_ensemble_of_wide_networks_has_the_moments_of_the_gaussian():
     # Four standard errors of a mean and of a standard deviation over 150 draws, plus 1/width.
     assert ((outputs.mean(0) - exact.mean[:, 0]).abs() < 4 * exact.std / 150**0.5 + 0.02).all()
     assert ((outputs.std(0) / exact.std - 1).abs() < 4 / 300**0.5).all()
+
+
+# --- the posterior of a Gaussian process --------------------------------------------------------
+
+
+class Wide(kernels.Kernel):
+    """The NNGP kernel as a kernel of scikit-learn."""
+
+    def __init__(self, sigma_b=0.5):
+        """Keep the standard deviation of the biases."""
+        self.sigma_b = sigma_b
+
+    def __call__(self, x, z=None):
+        """Return the kernel of two sets of points."""
+        pair = [torch.as_tensor(a) for a in (x, z) if a is not None]
+        return ntk.infinite_kernels(*pair, activation="relu", sigma_b=self.sigma_b).nngp.numpy()
+
+    def diag(self, x):
+        return self(x).diagonal()
+
+    def is_stationary(self):
+        return False
+
+
+def process(kernel=None, outputs=(), count=12):
+    """Return points, targets, test points, and the three blocks of a kernel of scikit-learn."""
+    generator = torch.Generator().manual_seed(0)
+    x, z = (torch.randn(n, 2, generator=generator, dtype=torch.float64) for n in (count, 5))
+    y = torch.randn(count, *outputs, generator=generator, dtype=torch.float64)
+    kernel = kernels.RBF(0.7) if kernel is None else kernel
+    blocks = (kernel(x.numpy()), kernel(z.numpy(), x.numpy()), kernel(z.numpy()))
+    return x, y, z, [torch.as_tensor(block) for block in blocks]
+
+
+@pytest.mark.parametrize("kernel", [kernels.RBF(0.7), kernels.Matern(1.0, nu=1.5), Wide()])
+@pytest.mark.parametrize("outputs", [(), (3,)])
+@pytest.mark.parametrize("noise", [1e-3, 0.3, 20.0])
+def test_the_posterior_is_that_of_scikit_learn(kernel, outputs, noise):
+    x, y, z, (k_train, k_test_train, k_test) = process(kernel, outputs)
+    theirs = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(x, y)
+    mean, cov = (torch.as_tensor(a) for a in theirs.predict(z, return_cov=True))
+    found = ntk.gp_posterior(k_train, y, k_test_train, k_test, noise=noise)
+    assert found.mean.shape == mean.shape
+    assert (found.mean - mean).norm() <= 1e-10 * mean.norm()
+    for each in cov.movedim(-1, 0) if outputs else cov[None]:
+        assert (found.cov - each).norm() <= 1e-10 * each.norm()
+    assert torch.equal(found.cov, found.cov.T)
+    assert found.rank == 12
+
+
+def test_the_posterior_mean_is_where_a_ridge_ends_and_noise_hides_the_targets():
+    _, y, _, (k_train, k_test_train, k_test) = process()
+    found = ntk.gp_posterior(k_train, y, k_test_train, k_test, noise=0.4)
+    ridge = ntk.KernelDynamics(k_train, y, ridge=0.4).test(math.inf, k_test_train)
+    torch.testing.assert_close(found.mean, ridge, rtol=1e-12, atol=1e-12)
+    deaf = ntk.gp_posterior(k_train, y, k_test_train, k_test, noise=1e9)
+    assert deaf.mean.abs().max() < 1e-7
+    torch.testing.assert_close(deaf.cov, k_test, rtol=0, atol=1e-7)
+
+
+def test_without_noise_points_that_come_twice_count_once_and_the_rank_is_told():
+    _, y, _, (k_train, k_test_train, k_test) = process(count=6)
+    once = ntk.gp_posterior(k_train, y, k_test_train, k_test, noise=0.0)
+    again = k_train.repeat(2, 2), torch.cat([y - 1, y + 1]), k_test_train.repeat(1, 2)
+    twice = ntk.gp_posterior(*again, k_test, noise=0.0)
+    assert once.rank == twice.rank == 6
+    torch.testing.assert_close(once.mean, k_test_train @ torch.linalg.solve(k_train, y))
+    torch.testing.assert_close(twice.mean, once.mean)
+    torch.testing.assert_close(twice.cov, once.cov)
+    certain = ntk.gp_posterior(k_train, y, k_train, k_train, noise=0.0)
+    torch.testing.assert_close(certain.mean, y)
+    assert certain.std.max() < 1e-6
+
+
+def test_in_float32_the_posterior_is_rounded_at_the_end_and_without_noise_it_warns():
+    x = torch.linspace(-1, 1, 100)[:, None].float()
+    kernel = ntk.infinite_kernels(x, activation="relu").nngp
+    blocks = kernel, torch.sin(9 * x[:, 0]), kernel[:3], kernel[:3, :3]
+    found = ntk.gp_posterior(*blocks, noise=0.1)
+    wanted = ntk.gp_posterior(*(block.double() for block in blocks), noise=0.1)
+    assert found.mean.dtype == found.cov.dtype == torch.float32
+    assert torch.equal(found.mean, wanted.mean.float())
+    assert torch.equal(found.cov, wanted.cov.float())
+    with pytest.warns(RuntimeWarning, match=r"of the 100 eigenvalues .* ridge \(noise\)") as told:
+        few = ntk.gp_posterior(*blocks, noise=0.0)
+    assert few.rank < 50
+    assert told[0].filename == __file__
+
+
+def test_the_posterior_carries_no_gradient():
+    _, y, _, blocks = process()
+    k_train, k_test_train, k_test = (block.requires_grad_() for block in blocks)
+    mean, cov = ntk.gp_posterior(k_train, y.requires_grad_(), k_test_train, k_test, noise=0.1)
+    assert not mean.requires_grad
+    assert not cov.requires_grad
 
 
 # --- refusals -----------------------------------------------------------------------------------

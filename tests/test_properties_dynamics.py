@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,9 @@ from strategies import designs, losses, normal, points, regressions, seeds, time
 import ntk_helpers as ntk
 from ntk_helpers import KernelDynamics
 
+# Some of the kernels drawn have zero eigenvalues that float32 cannot tell from small ones.
+pytestmark = pytest.mark.filterwarnings("ignore:only .* eigenvalues of k_train are above")
+
 
 def tolerance(*tensors, factor=1e4):
     """Return rtol 0 and an atol: some thousand roundings of the largest number met."""
@@ -17,8 +21,13 @@ def tolerance(*tensors, factor=1e4):
     return {"rtol": 0, "atol": factor * torch.finfo(tensors[0].dtype).eps * size}
 
 
-def solved(problem, loss="mean"):
-    return KernelDynamics(problem["k"], problem["y"], problem["f0"], loss=loss)
+def solved(problem, loss="mean", part=0.0):
+    """Return the dynamics of a problem, with a ridge that is a part of the largest eigenvalue."""
+    ridge = part * max(float(torch.linalg.eigvalsh(problem["k"])[-1]), 0.0)
+    return KernelDynamics(problem["k"], problem["y"], problem["f0"], loss=loss, ridge=ridge)
+
+
+parts = st.sampled_from([0.0, 1e-20, 0.01, 0.1, 1.0, 1e3])
 
 
 @given(regressions(), losses, times)
@@ -52,13 +61,12 @@ def test_after_infinite_time_only_the_null_space_is_left(problem, loss):
 
 @given(regressions(), losses, times)
 def test_training_points_among_the_test_points_move_alike(problem, loss, t):
-    """Up to what rounding leaves of the null space, which a late time would amplify."""
+    """Up to the rounding of K(x, X) in the null space, some per cent of the cutoff."""
     dynamics = solved(problem, loss)
     train = dynamics.train(t)
     test = dynamics.test(t, problem["k"], problem["f0"])
-    root = torch.finfo(train.dtype).eps ** 0.5
     size = max(problem["f0"].abs().max(), problem["y"].abs().max())
-    torch.testing.assert_close(test, train, rtol=0, atol=float(1e4 * root * size))
+    torch.testing.assert_close(test, train, rtol=0, atol=float(0.05 * size))
 
 
 @given(regressions(), losses, times, st.randoms(use_true_random=False))
@@ -138,9 +146,57 @@ def test_a_kernel_twice_as_large_is_twice_as_fast(problem, loss, exponent, t):
     torch.testing.assert_close(scaled.train(t), solved(problem, loss).train(factor * t), **close)
 
 
-@given(regressions(), losses, st.integers(1, 10**6), st.floats(1.01, 1e6))
-def test_above_the_largest_rate_outputs_may_overflow_but_are_never_nan(problem, loss, k, share):
-    dynamics = solved(problem, loss)
+@given(regressions(), losses, times, parts)
+def test_with_a_ridge_outputs_are_finite_and_never_farther_from_the_targets(problem, loss, t, part):
+    y, f0 = problem["y"], problem["f0"]
+    dynamics = solved(problem, loss, part)
+    f = dynamics.train(t)
+    assert torch.isfinite(dynamics.test(t, problem["k_test"], problem["f0_test"])).all()
+    assert (f - y).norm() <= (f0 - y).norm() * (1 + 1e4 * torch.finfo(y.dtype).eps)
+    stopped = solved(problem, loss).train(t)
+    room = 1e4 * torch.finfo(y.dtype).eps * ((f0 - y).norm() + y.norm())
+    assert (f - f0).norm() <= (stopped - f0).norm() + room  # a ridge holds back
+
+
+@given(regressions(dtype=st.just(torch.float64)), st.floats(0.01, 100), st.floats(0.01, 100))
+def test_flow_with_a_ridge_decays_to_its_rest_as_the_matrix_exponential(problem, share, part):
+    k, y, f0 = (problem[name] for name in ("k", "y", "f0"))
+    size = float(torch.linalg.eigvalsh(k)[-1])
+    t, rho = share / size, part * size
+    pulled = k + rho * torch.eye(len(k)).to(k)
+    rest = f0 + k @ torch.linalg.solve(pulled, y - f0)
+    wanted = rest + torch.matrix_exp(-t * pulled) @ (f0 - rest)
+    dynamics = solved(problem, "sum", part)
+    torch.testing.assert_close(dynamics.train(t), wanted, **tolerance(y, f0, factor=1e5))
+    torch.testing.assert_close(dynamics.train(math.inf), rest, **tolerance(y, f0, factor=1e5))
+
+
+@given(regressions(dtype=st.just(torch.float64)), losses, st.integers(-20, 20), times, parts)
+def test_kernel_and_ridge_twice_as_large_are_twice_as_fast(problem, loss, exponent, t, part):
+    factor = 2.0**exponent
+    faster = {**problem, "k": factor * problem["k"]}
+    close = tolerance(problem["y"], problem["f0"])
+    found = solved(faster, loss, part).train(t)
+    torch.testing.assert_close(found, solved(problem, loss, part).train(factor * t), **close)
+
+
+@given(regressions(dtype=st.just(torch.float64)), losses, parts, st.floats(0.01, 3.0))
+def test_two_steps_with_a_ridge_are_two_pulls(problem, loss, part, share):
+    y, f0 = problem["y"], problem["f0"]
+    rho = part * float(torch.linalg.eigvalsh(problem["k"])[-1])
+    dynamics = solved(problem, loss, part)
+    rate = share * min(dynamics.max_learning_rate, 1e9)
+    scale = rate / len(y) if loss == "mean" else rate
+    f = f0 - scale * (problem["k"] @ (f0 - y))  # no pull yet: nothing has moved
+    f = f - scale * (problem["k"] @ (f - y) + rho * (f - f0))
+    torch.testing.assert_close(dynamics.train_steps(2, rate), f, **tolerance(y, f0, factor=1e5))
+
+
+@given(regressions(), losses, st.integers(1, 10**6), st.floats(1.01, 1e6), parts)
+def test_above_the_largest_rate_outputs_may_overflow_but_are_never_nan(
+    problem, loss, k, share, part
+):
+    dynamics = solved(problem, loss, part)
     rate = share * min(dynamics.max_learning_rate, 1e9)
     assert not dynamics.train_steps(k, rate).isnan().any()
     assert not dynamics.test_steps(k, rate, problem["k_test"], problem["f0_test"]).isnan().any()

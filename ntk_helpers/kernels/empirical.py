@@ -54,7 +54,8 @@ def empirical_ntk(
         x1: (n1, …) points.
         x2: (n2, …) points; None means x1.
         outputs: "full" (n1, n2, k, k) with entry [a, b, i, j] = ∂f_i(x1_a) · ∂f_j(x2_b);
-            "diagonal" (n1, n2, k) with i = j only; "trace" (n1, n2), the sum over i = j.
+            "diagonal" (n1, n2, k) with i = j only; "trace" (n1, n2), the sum over i = j, of which
+            `KernelDynamics` wants the mean, 1/k of it.
         method: "layerwise", "jacobian", "ntvp" or "auto".
         chunk_size: Points of each side that are held at once; None chooses by memory.
 
@@ -196,11 +197,8 @@ class Work:
             x1, x2 = self.x1[a : a + rows], self.x2[b : b + rows]
             pushed = push_forward(self.model, self.parameters, x1, x2, self.k)  # (n1, k, n2, k)
             same = pushed.diagonal(dim1=1, dim2=3).movedim(-1, 0)
-            wanted = {
-                "full": pushed.flatten(2).flatten(0, 1),
-                "diagonal": same,
-                "trace": same.sum(0),
-            }
+            whole = pushed.flatten(2).flatten(0, 1)
+            wanted = {"full": whole, "diagonal": same, "trace": same.sum(0)}
             self.block(kernel, a, b, rows).copy_(wanted[self.outputs])
         return kernel
 
@@ -216,4 +214,7 @@ class Work:
             )
         if self.outputs == "full":
             return kernel.view(len(self.x1), self.k, -1, self.k).transpose(1, 2)
-        return kernel.movedim((-2, -1), (0, 1))
+        kernel = kernel.movedim((-2, -1), (0, 1))
+        if self.outputs == "trace" and self.k > 1:  # a mark, by which KernelDynamics refuses it
+            kernel.summed_outputs = (self.k, kernel._version)
+        return kernel

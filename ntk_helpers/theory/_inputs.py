@@ -1,13 +1,17 @@
 """Times, shapes, kernels and copies, as the theory of training takes them."""
 
 import copy
-import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from ntk_helpers.kernels.empirical import empirical_ntk
+
+
+def exact(like: Tensor) -> dict:
+    """Return float64 and the device of `like`, or the CPU where that has no float64 (mps)."""
+    return {"device": "cpu" if like.device.type == "mps" else like.device, "dtype": torch.float64}
 
 
 def grid(name: str, values: float | Tensor, *, like: Tensor) -> Tensor:
@@ -32,28 +36,22 @@ def require_shape(name: str, value: Tensor, shape: Iterable[int]) -> None:
         )
 
 
-def eigenpairs(name: str, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues (n,), ascending, and eigenvectors (n, n) of a kernel.
+def matrix(name: str, kernel: Tensor) -> Tensor:
+    """Return a kernel in float64 as a matrix: (m, n) as it is, (m, n, k, k) as (m·k, n·k).
 
     Raises:
-        ValueError: If it is not symmetric, up to √ε, or has an eigenvalue below −1e-4 λ_max, which
-            no rounding explains.
+        ValueError: If it is the "trace" of several outputs, as `empirical_ntk` returned it.
     """
-    asymmetry, size = float((kernel - kernel.T).abs().max()), float(kernel.abs().max())
-    if asymmetry > math.sqrt(torch.finfo(kernel.dtype).eps) * size:
+    outputs, version = getattr(kernel, "summed_outputs", (1, None))
+    if outputs > 1 and version == kernel._version:  # else it was divided in place
         raise ValueError(
-            f"{name} is not symmetric: |K − Kᵀ| is up to {asymmetry:.3g}, with entries up to "
-            f"{size:.3g}. Give the kernel of the training points with themselves."
+            f"{name} is a sum over {outputs} outputs, outputs='trace' of empirical_ntk: with it, "
+            f"training would run {outputs} times too fast. Give {name} / {outputs}, the mean over "
+            f"outputs, or the kernel of outputs='full'."
         )
-    values, vectors = torch.linalg.eigh((kernel + kernel.T) / 2)
-    low, high = float(values[0]), float(values[-1])
-    if low < -1e-4 * max(high, 0.0):
-        raise ValueError(
-            f"{name} is not positive semidefinite: its eigenvalues run from {low:.3g} to "
-            f"{high:.3g}. A tangent kernel J Jᵀ has none below 0: look for a wrong sign or an "
-            f"index out of place."
-        )
-    return values, vectors
+    if kernel.ndim == 4:
+        kernel = kernel.transpose(1, 2).flatten(2).flatten(0, 1)
+    return kernel.detach().to(**exact(kernel))
 
 
 def start_kernel(model: nn.Module, x: Tensor) -> Tensor:

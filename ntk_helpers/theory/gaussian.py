@@ -1,5 +1,6 @@
-"""The Gaussian that the outputs of infinitely wide networks form, at any time of training."""
+"""Gaussians over functions: wide networks at any time of training, and the Bayesian posterior."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,26 +9,24 @@ from torch import Tensor
 
 from ntk_helpers import _checks
 from ntk_helpers.kernels.infinite import infinite_kernels
+from ntk_helpers.theory import _inputs
 from ntk_helpers.theory.dynamics import KernelDynamics
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """The outputs of random wide networks at m test points after training for a time t.
+    """The values of a random function at m test points; it unpacks as `mean, cov`.
 
-    With the NTK Θ, the NNGP Σ and `A(t) = Θ(x, X) Θ⁺ (I − e^{−cΘt})`, c = 1/N or 1::
-
-        mean = A Y      cov = Σ(x, x) − A Σ(X, x) − Σ(x, X) Aᵀ + A Σ(X, X) Aᵀ
-
-    t = 0 is the prior N(0, Σ); at t = ∞ the mean is ridgeless kernel regression with Θ. It is not
-    the Bayesian posterior of Σ. Unpacks as `mean, cov`.
+    From `wide_ensemble` the function is a random wide network after training for a time t, from
+    `gp_posterior` a draw from a Gaussian process that fits the targets. These are two different
+    Gaussians, also where the kernel is the same.
 
     Attributes:
         mean: (m,) or (m, k) as y, or (T, …).
         cov: (m, m), the same for each output, which are independent; or (T, m, m).
-        cutoff: Eigenvalues of Θ(X, X) up to this count as 0.
+        cutoff: Eigenvalues of the kernel of the training points up to this count as 0.
         rank: How many of them are above it: fewer than n for points that come twice, and for smooth
-            kernels of many points in few dimensions.
+            kernels of many points in few dimensions, sooner in float32 than in float64.
     """
 
     mean: Tensor
@@ -59,6 +58,13 @@ def wide_ensemble(
 ) -> Gaussian:
     """Return the distribution of f_t(x_test) over infinitely wide networks in gradient flow.
 
+    With the NTK Θ, the NNGP Σ and `A(t) = Θ(x, X) Θ⁺ (I − e^{−cΘt})`, c = 1/N or 1::
+
+        mean = A Y      cov = Σ(x, x) − A Σ(X, x) − Σ(x, X) Aᵀ + A Σ(X, X) Aᵀ
+
+    t = 0 is the prior N(0, Σ); at t = ∞ the mean is ridgeless kernel regression with Θ. It is not
+    the Bayesian posterior of Σ, which `gp_posterior` computes.
+
     It is computed in float64 (on the CPU where a device has none): the eigenvalues of these kernels
     fall so fast that float32 would keep 18 of 100 points on a line.
 
@@ -88,7 +94,7 @@ def wide_ensemble(
     _checks.require_same_length(x=x, y=y)
     _checks.require_same_inputs(x=x, x_test=x_test)
     m = len(x_test)
-    exact = {"device": "cpu" if x.device.type == "mps" else x.device, "dtype": torch.float64}
+    exact = _inputs.exact(x)
     targets = y.detach().to(**exact)
     nngp, ntk = infinite_kernels(
         torch.cat([x_test, x]).to(**exact),
@@ -102,4 +108,60 @@ def wide_ensemble(
     combination = torch.cat([torch.eye(m, **exact).expand(*a.shape[:-1], m), -a], dim=-1)  # (I, −A)
     cov = combination @ nngp @ combination.mT
     mean, cov = (a @ targets).to(x), ((cov + cov.mT) / 2).to(x)
+    return Gaussian(mean, cov, dynamics.cutoff, dynamics.rank)
+
+
+def gp_posterior(
+    k_train: Tensor, y: Tensor, k_test_train: Tensor, k_test: Tensor, *, noise: float
+) -> Gaussian:
+    """Return what a Gaussian process N(0, K) says of f(x) once noisy targets are known.
+
+    With targets Y = f(X) + independent noise of variance σ² at each point::
+
+        mean = K(x, X) (K + σ²I)⁻¹ Y      cov = K(x, x) − K(x, X) (K + σ²I)⁻¹ K(X, x)
+
+    This is scikit-learn's `GaussianProcessRegressor(alpha=σ²)`. With K the NNGP kernel, draws are
+    infinitely wide networks at initialisation, of which those are kept that fit the targets. The
+    mean is `KernelDynamics(K, y, ridge=σ²).test(∞, …)`: with the NTK as K, where wide networks end
+    on average that are held back by the ridge σ². The covariance is that of f: a new *target* has
+    σ² more on the diagonal.
+
+    It is computed in float64, as in `KernelDynamics`; a kernel given in float32 needs noise above
+    its rounding, or brings a warning.
+
+    Derived in notebooks/05_closed_form_mse.ipynb, "What do a hundred trained networks say?"
+    (without noise), and notebooks/deeper/ensembles.ipynb, "What does a ridge do to a network?".
+
+    Source: Rasmussen, Williams 2006, Gaussian Processes for Machine Learning, equations 2.22–2.24.
+
+    Args:
+        k_train: (n, n) kernel K of the training points, symmetric and positive semidefinite.
+        y: (n,) or (n, k) targets.
+        k_test_train: (m, n) kernel of test points (rows) and training points.
+        k_test: (m, m) kernel of the test points.
+        noise: Variance σ² of the noise, ≥ 0, in the units of the kernel. At 0 the eigenvalues of K
+            up to `cutoff` count as 0, and `rank` tells how many are left.
+
+    Returns:
+        Mean and covariance at the test points, with the device and dtype of k_train.
+
+    Example:
+        >>> one = torch.ones(1, 1)
+        >>> gp_posterior(one, torch.tensor([3.0]), one, one, noise=0.5).mean
+        tensor([2.])
+    """
+    _checks.require_tensor("k_train", k_train, ndim=(2,))
+    _checks.require_tensor("k_test", k_test, ndim=(2,))
+    _checks.require_same_place(k_train=k_train, k_test=k_test)
+    _checks.require_number("noise", noise)
+    dynamics = KernelDynamics(k_train, y, ridge=noise)
+    a = dynamics._smooth(dynamics._modes.flow_elsewhere(math.inf), k_test_train)
+    m = len(k_test_train)
+    if k_test.shape != (m, m):
+        raise ValueError(
+            f"k_test must have shape {(m, m)}, the kernel of the test points with themselves; got "
+            f"{tuple(k_test.shape)}."
+        )
+    cov = k_test.detach().to(a) - a @ k_test_train.detach().to(a).mT
+    mean, cov = (b.to(k_train) for b in (a @ y.detach().to(a), (cov + cov.mT) / 2))
     return Gaussian(mean, cov, dynamics.cutoff, dynamics.rank)
