@@ -1,7 +1,8 @@
 """JupyterHub for a class on one machine: each learner gets the lessons, one thread, and no trouble.
 
 Read from the environment: COURSE (this checkout), CLASS_PASSWORD (eight letters or more, one for
-all), CLASS_FOLDER (where each learner's copy lies), CLASS_TOKEN (for programs; may be missing).
+all), CLASS_FOLDER (where each learner's copy lies). May be missing: CLASS_IDLE (seconds until an
+idle server is taken back: 3600), CLASS_PORT (8000), CLASS_PROXY, CLASS_TOKEN (for programs).
 Served on loopback: put a web server with a certificate before it, or use Kubernetes (README.md).
 """
 
@@ -55,13 +56,13 @@ def copy_lessons(spawner):
 
 c.Spawner.pre_spawn_hook = copy_lessons
 
-# A kernel that nobody has used for an hour is given back.
-c.JupyterHub.services = [
-    {
-        "name": "culler",
-        "command": [sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=3600"],
-    }
-]
+# A server that nobody has used for an hour is taken back; the learner's files stay. The culler
+# knows of work what the hub learns from its proxy, once a minute.
+idle = int(os.environ.get("CLASS_IDLE", "3600"))
+c.JupyterHub.last_activity_interval = min(60, idle // 4)
+culler = [sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={idle}"]
+culler += [f"--cull-every={min(600, idle // 4)}"]
+c.JupyterHub.services = [{"name": "culler", "command": culler}]
 c.JupyterHub.load_roles = [
     {
         "name": "culler",
