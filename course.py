@@ -35,7 +35,7 @@ VENV = HERE / ".venv"
 WHEELS = HERE / "wheels"
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)  # for which all pinned packages have builds
 GIGABYTES_NEEDED = 2.5  # the environment, and what pip unpacks on the way, with torch for the CPU
-EXTRAS = ("lab", "slides", "test")  # parts of pyproject.toml that every verb may count on
+EXTRAS = ("lab", "slides", "test", "cluster")  # of pyproject.toml; every verb may count on them
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "JUPYTER_PATH", "JUPYTER_PREFER_ENV_PATH")
 SCRIPTS = {  # verbs that only hand on what follows them
     "lab": ["tools/lab.py"],

@@ -34,7 +34,8 @@ execute(Path(sys.argv[1]), folder=Path(sys.argv[2]))
 @nox.parametrize("torch", list(TORCH), ids=list(TORCH))
 def tests(session: nox.Session, torch: str) -> None:
     """Run every test; text outputs of notebooks are compared with the pinned versions only."""
-    session.install(TORCH[torch], "pip", "-e", ".[test]")  # uv leaves pip out, which course.py asks
+    # uv leaves pip out, which course.py asks.
+    session.install(TORCH[torch], "pip", "-e", ".[cluster,test]")
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 

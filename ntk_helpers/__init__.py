@@ -11,6 +11,7 @@ from ntk_helpers.classroom.diagnosis import Diagnosis, diagnose
 from ntk_helpers.classroom.exponent import exponent
 from ntk_helpers.classroom.predict import predict
 from ntk_helpers.classroom.setup import best_device, choose_size, setup
+from ntk_helpers.kernels.blocks import kernel_blocks
 from ntk_helpers.kernels.empirical import empirical_ntk, layer_ntks
 from ntk_helpers.kernels.infinite import Kernels, infinite_kernels
 from ntk_helpers.networks import MLP
@@ -61,6 +62,7 @@ __all__ = [
     "gp_posterior",
     "gradient_descent",
     "infinite_kernels",
+    "kernel_blocks",
     "kernel_change",
     "kernel_drift",
     "layer_ntks",

@@ -145,6 +145,8 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     yield "layer_ntks", ntk.layer_ntks, good, kernel
     chunk = {"method": NAMES, "chunk_size": without(SIZES, "None")}
     yield "empirical_ntk", ntk.empirical_ntk, good, kernel | chunk
+    parts = {"chunks": SIZES, **without(kernel, "outputs")}
+    yield "kernel_blocks", ntk.kernel_blocks, good | {"chunks": 2}, parts
 
     alone = without(points_x, "float32", "on meta", "other columns")
     both = {"x1": alone, "x2": without(points_x, "None")}

@@ -41,7 +41,7 @@ TOP_LEVEL = {
 COLAB = re.findall(
     r"^([\w.-]+)==([\w.]+)", (ROOT / "tools" / "colab.txt").read_text(), flags=re.MULTILINE
 )
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "dask": "dask-core"}
 
 
 def imports_from_package(path: Path) -> Iterator[str]:
@@ -167,7 +167,7 @@ def test_a_workflow_runs_no_action_that_can_change_under_its_name():
 def test_conda_and_pip_have_the_same_floors():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     conda = {name for name in environment["dependencies"] if isinstance(name, str)}
-    pip = requirements("lab", "test").values()
+    pip = requirements("lab", "test", "cluster").values()
     wanted = {f"{CONDA_NAMES.get(r.name, r.name)}{r.specifier}" for r in pip}
     assert {name for name in conda if not name.startswith("p") or ">" in name} == wanted
     assert {name for name in conda if ">" not in name} == {"python=3.13", "pip"}
