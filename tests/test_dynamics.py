@@ -283,6 +283,14 @@ def test_a_kernel_that_rounding_made_asymmetric_counts_as_the_mean_of_both_trian
     torch.testing.assert_close(noisy.eigenvalues, wanted.eigenvalues, rtol=1e-13, atol=1e-13)
 
 
+def test_how_asymmetric_a_kernel_may_be_depends_on_the_precision_in_which_it_was_given():
+    k_train, _, y, f0, _ = problem()
+    k_train[0, 1] += 1e-5 * k_train.abs().max()
+    KernelDynamics(k_train.float(), y.float(), f0.float())
+    with pytest.raises(ValueError, match="k_train is not symmetric"):
+        KernelDynamics(k_train, y, f0)
+
+
 def test_after_infinite_time_the_null_space_adds_nothing_to_test_points():
     dynamics = KernelDynamics(torch.zeros(2, 2), torch.ones(2))
     assert torch.equal(dynamics.test(math.inf, torch.ones(1, 2)), torch.zeros(1))

@@ -215,6 +215,6 @@ class Work:
         if self.outputs == "full":
             return kernel.view(len(self.x1), self.k, -1, self.k).transpose(1, 2)
         kernel = kernel.movedim((-2, -1), (0, 1))
-        if self.outputs == "trace" and self.k > 1:  # a mark, by which KernelDynamics refuses it
+        if self.outputs == "trace":  # a mark, by which KernelDynamics refuses a sum over several
             kernel.summed_outputs = (self.k, kernel._version)
         return kernel
