@@ -34,7 +34,7 @@ if os.geteuid() == 0:
     c.Spawner.args = ["--allow-root"]
 c.Spawner.default_url = "/lab/tree/work/00_start_here.ipynb"
 c.Spawner.start_timeout = c.Spawner.http_timeout = 180  # when thirty start at once
-c.JupyterHub.concurrent_spawn_limit = 10
+c.JupyterHub.concurrent_spawn_limit = 40  # whoever comes above it is sent away with an error
 c.Spawner.environment = {
     # The matrices are small: a second thread only takes it from a neighbour.
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),

@@ -24,7 +24,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import nbformat
@@ -222,8 +222,9 @@ async def second_day(hub: Hub, changed: str, ran: str) -> None:
         lambda: not hub.call(user)["servers"], f"{changed} is idle, and the server is still there."
     )
     print(f"{changed} was idle: the server was taken back after {time.monotonic() - start:.0f} s")
-    servers = await asyncio.to_thread(hub.call, f"hub/api/users/{ran}")
-    check(f"{ran} went on working: theirs is still there", servers["servers"])
+    await asyncio.sleep(IDLE / 2)  # the culler looks twice more
+    servers = (await asyncio.to_thread(hub.call, f"hub/api/users/{ran}"))["servers"]
+    check(f"{ran} went on working: theirs is still there", servers and servers[""]["ready"])
     worker.cancel()
     await arrive(hub, changed)
     shown = await asyncio.to_thread(hub.call, f"user/{changed}/api/contents/{LESSON}")
@@ -278,10 +279,11 @@ async def save(hub: Hub, name: str, notebook: nbformat.NotebookNode) -> None:
 
 
 async def keep_saving(hub: Hub, name: str) -> None:
-    """Be a learner who works, until cancelled."""
-    while True:
-        await save(hub, name, lesson(hub, name))
-        await asyncio.sleep(5)
+    """Be a learner who works, until cancelled, or until the server is gone."""
+    with suppress(urllib.error.HTTPError):
+        while True:
+            await save(hub, name, lesson(hub, name))
+            await asyncio.sleep(5)
 
 
 async def run_lesson(hub: Hub, name: str) -> int:
@@ -338,7 +340,7 @@ async def watch(hub: Hub, peaks: dict[str, int]) -> None:
     while True:
         for name, used in (await asyncio.to_thread(memory, hub)).items():
             peaks[name] = max(peaks.get(name, 0), used)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2)  # to look costs time, too: the hub's, the learners' and ours
 
 
 def memory(hub: Hub) -> dict[str, int]:
