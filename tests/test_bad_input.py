@@ -302,6 +302,8 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
     classes = {"None": None, "a number": 3, "empty": [], "no digit": [11], "twice": [1, 1]}
     images = drawn | {"per_class": SIZES | {"too many": 1000}, "classes": classes | {"text": "12"}}
     yield "data.digits", ntk.data.digits, {"per_class": 3}, images
+    places = drawn | {"n": SIZES | {"too many": 10**6}}
+    yield "data.terrain", ntk.data.terrain, {"n": 3}, places
 
 
 # What the sentence may call an argument, where that is not its name.

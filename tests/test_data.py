@@ -5,13 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.cbook import get_sample_data
 
-from ntk_helpers.classroom.data import digits, unit_circle, wavy_curve
+from ntk_helpers.classroom.data import digits, terrain, unit_circle, wavy_curve
 
 SETS = {
     "unit_circle": lambda **place: unit_circle(5, start=0.3, **place)[:2],
     "wavy_curve": lambda **place: wavy_curve(5, noise=0.1, **place),
     "digits": lambda **place: digits(2, **place)[::2],
+    "terrain": lambda **place: terrain(5, **place),
 }
 
 
@@ -181,3 +183,38 @@ def test_digits_refuse_bad_input():
 def test_classes_that_are_no_set_of_digits_are_refused(classes):
     with pytest.raises(ValueError, match=r"different digits from 0 to 9; got \[.*range\(10\)"):
         digits(2, classes=classes)
+
+
+def test_a_landscape_is_the_elevation_model_that_matplotlib_ships():
+    everywhere = terrain(344 * 403)
+    with np.load(get_sample_data("jacksboro_fault_dem.npz", asfileobj=False)) as file:
+        assert (everywhere.height.numpy() == file["elevation"]).all()
+    assert everywhere.y.sort().values.equal(everywhere.height.flatten().sort().values)
+    assert everywhere.x.unique(dim=0).shape == (344 * 403, 2)
+
+
+def test_places_of_a_landscape_lie_where_their_height_is_on_the_map():
+    few = terrain(50, seed=3)
+    for x, y in zip(few.x, few.y, strict=True):
+        row, column = (few.grid - x).norm(dim=-1).argmin().item() // 403, 0
+        column = (few.grid[row] - x).norm(dim=-1).argmin()
+        assert few.height[row, column] == y
+
+
+def test_a_landscape_is_measured_in_kilometres_with_the_north_on_top():
+    grid = terrain(1).grid
+    # A minute of arc of latitude is a nautical mile, 1.852 km; three seconds are a twentieth.
+    assert (grid[0, 0, 1] - grid[1, 0, 1]).item() == pytest.approx(1.852 / 20, rel=2e-3)
+    east = (grid[0, 1, 0] - grid[0, 0, 0]).item()
+    assert east == pytest.approx(1.852 / 20 * math.cos(math.radians(36.59)), rel=2e-3)
+    torch.testing.assert_close(grid.mean((0, 1)), torch.zeros(2), atol=1e-9, rtol=0)
+
+
+def test_another_seed_draws_other_places_and_fewer_are_the_first_of_more():
+    assert not torch.equal(terrain(9).x, terrain(9, seed=1).x)
+    assert torch.equal(terrain(9).x, terrain(20).x[:9])
+
+
+def test_a_landscape_has_only_so_many_places():
+    with pytest.raises(ValueError, match=r"n must be at most 138,632.*got 138,633"):
+        terrain(344 * 403 + 1)

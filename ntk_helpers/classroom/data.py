@@ -1,4 +1,4 @@
-"""Small data sets that need no download: the unit circle, a curve, real handwritten digits."""
+"""Data sets that need no download: the unit circle, a curve, handwritten digits, a landscape."""
 
 import math
 from collections.abc import Iterable
@@ -47,6 +47,22 @@ class Digits(NamedTuple):
     x: Tensor
     label: Tensor
     image: Tensor
+
+
+class Terrain(NamedTuple):
+    """Heights of a landscape at places that were drawn, and the map that they were drawn from.
+
+    Attributes:
+        x: (n, 2) kilometres east and north of the middle of the map.
+        y: (n,) metres above the sea.
+        grid: (344, 403, 2) as x, for every place of the map; the first row is the northern edge.
+        height: (344, 403) as y.
+    """
+
+    x: Tensor
+    y: Tensor
+    grid: Tensor
+    height: Tensor
 
 
 def unit_circle(
@@ -158,3 +174,40 @@ def digits(
     pixels = image[rows].flatten(1)
     x = pixels * (math.sqrt(64) / pixels.norm(dim=1, keepdim=True))
     return Digits(x.to(**here), label[rows].to(here["device"]), image[rows].to(**here))
+
+
+def terrain(
+    n: int,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Terrain:
+    """Return the heights of `n` places of a real landscape of 30 km by 32 km, in random order.
+
+    Source: elevation model of the Jacksboro fault in Tennessee, one place every three seconds of
+    arc, as matplotlib ships it under its own licence (no download).
+
+    Args:
+        n: Number of places, 1 to 138,632.
+        seed: Seed of the draw, which is without replacement.
+        device: Where the tensors live; None is torch's default device.
+        dtype: Their type; None is torch's default dtype.
+    """
+    require_integer("n", n, at_least=1)
+    here = place(device, dtype)
+    from matplotlib.cbook import get_sample_data
+
+    with get_sample_data("jacksboro_fault_dem.npz") as file:
+        map_ = {key: torch.from_numpy(file[key]).double() for key in file.files}
+    height = map_["elevation"]
+    if n > height.numel():
+        raise ValueError(f"n must be at most {height.numel():,}, the places of the map; got {n:,}.")
+    km = 111.2 * map_["dy"]  # between two rows: a degree of latitude has 111.2 km
+    across = km * torch.deg2rad((map_["ymin"] + map_["ymax"]) / 2).cos()  # dx and dy are equal
+    rows, columns = (torch.arange(size, dtype=torch.float64, device="cpu") for size in height.shape)
+    north, east = (rows.mean() - rows) * km, (columns - columns.mean()) * across
+    grid = torch.stack(torch.meshgrid(east, north, indexing="xy"), dim=-1)
+    chosen = torch.randperm(height.numel(), generator=_dice.stream("terrain", seed), device="cpu")
+    x, y = grid.flatten(0, 1)[chosen[:n]], height.flatten()[chosen[:n]]
+    return Terrain(*(part.to(**here) for part in (x, y, grid, height)))
