@@ -150,7 +150,11 @@ def functions() -> Iterator[tuple[str, Callable, dict, dict]]:
 
     alone = without(points_x, "float32", "on meta", "other columns")
     both = {"x1": alone, "x2": without(points_x, "None")}
-    yield "infinite_kernels", ntk.infinite_kernels, {"x1": X}, both | design
+    functions = {"a function of a number": math.tanh, "of two": lambda u, v: u}
+    functions |= {"returns a number": lambda u: 1.0, "sums": torch.sum, "a class": nn.SiLU}
+    functions |= {"NaN": lambda u: u * NAN, "mixes": lambda u: u / u.norm(), "chance": nn.Dropout()}
+    wide = both | design | {"activation": NAMES | functions}
+    yield "infinite_kernels", ntk.infinite_kernels, {"x1": X}, wide
     shape = {"n_in": SIZES, "width": SIZES, "n_out": SIZES, "parameterization": NAMES}
     place = {"dtype": DTYPES}
     good = {"n_in": 2, "width": 3}

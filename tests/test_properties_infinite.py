@@ -7,6 +7,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import activations, designs, normal, points, scales, seeds
+from torch.nn import functional
 
 import ntk_helpers as ntk
 
@@ -84,6 +85,42 @@ def test_relu_and_linear_kernels_grow_with_the_square_of_the_scale(x, design, ex
             torch.testing.assert_close(
                 scaled, 4.0**exponent * plain, rtol=1e-10, atol=1e-10 * scaled.abs().max().item()
             )
+
+
+FUNCTIONS = {
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+    "softplus": functional.softplus,
+    "leaky": functional.leaky_relu,
+    "elu": functional.elu,
+    "clamp": functional.hardtanh,
+    "step": torch.sign,
+}
+functions = st.sampled_from(list(FUNCTIONS)).map(FUNCTIONS.get)
+
+
+@pytest.mark.filterwarnings("ignore:the kernels may be wrong")
+@given(points(), designs(most=10.0), functions)
+def test_kernels_of_functions_are_finite_symmetric_and_positive_semidefinite(x, design, phi):
+    for kernel in kernels(x, **design | {"activation": phi}):
+        require_kernel(kernel, x.dtype, max(1e-12, 100 * torch.finfo(x.dtype).eps * len(x)))
+
+
+@pytest.mark.filterwarnings("ignore:the kernels may be wrong")
+@given(points(dtype=st.just(torch.float64)), designs(most=10.0), functions)
+def test_kernels_of_functions_give_a_duplicate_the_rows_of_its_twin(x, design, phi):
+    for kernel in ntk.infinite_kernels(torch.cat([x, x]), **design | {"activation": phi}):
+        n, size = len(x), kernel.abs().max().item()
+        torch.testing.assert_close(kernel[n:], kernel[:n], rtol=1e-11, atol=1e-11 * size)
+
+
+@given(points(dtype=st.just(torch.float64)), designs(), st.integers(-26, 26))
+def test_the_kernel_of_a_function_that_scales_grows_with_the_square_of_the_scale(x, design, power):
+    same = design | {"activation": functional.leaky_relu, "sigma_b": 0.0}
+    plain, scaled = (ntk.infinite_kernels(c * x, **same) for c in (1.0, 2.0**power))
+    for kernel, grown in zip(plain, scaled, strict=True):
+        size = grown.abs().max().item()
+        torch.testing.assert_close(grown, 4.0**power * kernel, rtol=1e-10, atol=1e-10 * size)
 
 
 SLOPE_AT_ZERO = {"erf": 2 / math.sqrt(math.pi), "tanh": 1.0, "gelu": 0.5, "sin": 1.0}

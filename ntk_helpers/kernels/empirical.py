@@ -11,6 +11,7 @@ from ntk_helpers._progress import tqdm
 from ntk_helpers.kernels._factors import WORKING_SET
 from ntk_helpers.kernels._jacobian import plain_torch, push_forward
 from ntk_helpers.kernels._layers import Layers, RefutedError
+from ntk_helpers.kernels._memory import memory_for
 from ntk_helpers.kernels._mlp import WrittenOut
 from ntk_helpers.kernels._tiles import Rows, add_product, in_rows, mirror, tiles
 
@@ -137,13 +138,10 @@ class Work:
         """Return a kernel of zeros, shaped as in `_tiles`, or say that it does not fit."""
         shape = (len(self.x1) * self.each, len(self.x2) * self.each)
         shape = (self.k, *shape) if self.outputs == "diagonal" else shape
-        try:
+        size = math.prod(shape) * self.value.element_size()
+        advice = "Take fewer points, or outputs='trace'."
+        with memory_for("the kernel alone needs", size, self.value.device, advice):
             return self.value.new_zeros(shape)
-        except RuntimeError as error:
-            size = math.prod(shape) * self.value.element_size() / 1e9
-            raise MemoryError(
-                f"the kernel alone needs {size:,.1f} GB. Take fewer points, or outputs='trace'."
-            ) from error
 
     def tiles(self, kernels: dict[str, Tensor]) -> Iterator[tuple[Tensor, Rows, Rows]]:
         """Yield tiles of the kernels of layers, with the layer at the rows and at the columns."""
