@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 SCRIPTS = sorted(BENCHMARKS.glob("[!_]*.py"))
@@ -74,3 +75,20 @@ def test_one_draw_of_the_paper_gives_the_number_that_is_stored(monkeypatch):
     again = paper.figure_2(setup, 10, draws=1)
     for name in ("theta", "kernel", "rate"):
         assert again[name] == pytest.approx(row[name][:1], rel=1e-3)
+
+
+def test_the_wave_is_the_operator_of_its_terms_and_starts_as_stored(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    torch.set_default_dtype(torch.float32)  # as the script runs
+    wave = importlib.import_module("wave")
+    model = wave.network(100, 0)
+    three = wave.terms(300, wave.ntk.generator(1000))
+    by_vmap = torch.stack([(t.values(model) - t.target).square().mean() for t in three])
+    by_jet = wave.squares(model, three) / torch.tensor([3, 1, 1])
+    torch.testing.assert_close(by_jet, by_vmap, rtol=1e-4, atol=0)
+    again = wave.run(100, "balance", 0, steps=100)
+    runs = json.loads(wave.RESULTS.read_text("utf-8"))["runs"]
+    (stored,) = (r for r in runs if (r["weights"], r["seed"]) == ("balance", 0))
+    assert again["lambda"][0] == pytest.approx(stored["lambda"][0], rel=1e-2)
+    at = [row["step"].index(100) for row in (again, stored)]
+    assert again["error"][at[0]] == pytest.approx(stored["error"][at[1]], rel=0.05)
