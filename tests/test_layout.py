@@ -187,7 +187,7 @@ def test_everything_asks_for_the_same_python():
 def texts() -> Iterator[tuple[Path, str]]:
     """Yield every file of the project that is text, without the pictures in notebooks."""
     folders = (".", "benchmarks", "docs", "hub", "notebooks", "ntk_helpers", "slides", "tests")
-    folders += ("docs/static", "tools")
+    folders += ("cluster", "docs/static", "tools")
     files = [path for folder in folders for path in (ROOT / folder).glob("*")]
     for folder in (".ci", ".github", "notebooks/solutions", "ntk_helpers"):
         files += (ROOT / folder).rglob("*")
