@@ -208,7 +208,7 @@ def _tile(a: Tensor, b: Tensor, pairs: list, w2: float, b2: float) -> tuple[Tens
 def _put_back(kernel: Tensor, rows: Tensor, columns: Tensor) -> None:
     """Move entry [i, j] of `kernel` to [rows[i], columns[j]], in place."""
     rows, columns = rows.argsort().to(kernel.device), columns.argsort().to(kernel.device)
-    for strip in kernel.split(1024):
+    for strip in kernel.split(128):
         strip.copy_(strip.gather(1, columns.expand_as(strip)))
-    for strip in kernel.split(1024, dim=1):
+    for strip in kernel.split(128, dim=1):
         strip.copy_(strip[rows])
