@@ -411,11 +411,15 @@ def test_a_kink_away_from_0_is_warned_of_with_the_size_of_the_error():
         ntk.infinite_kernels(points(20), activation=functional.hardtanh, sigma_w=1.5)
 
 
-@pytest.mark.parametrize("phi", [torch.sign, lambda u: (u > 0.5).to(u.dtype)])
-def test_a_step_has_no_tangent_kernel_and_is_warned_of(phi):
+def test_a_step_has_no_tangent_kernel_and_is_warned_of():
+    """Its NNGP is P(u, v > 0), which is E[φ'(u) φ'(v)] of ReLU."""
+    x, settings = points(20), {"sigma_w": 1.0, "sigma_b": 0.0}
     with pytest.warns(RuntimeWarning, match=r"up to 100.0% .* a step"):
-        found = ntk.infinite_kernels(points(20), activation=phi)
-    assert all(torch.isfinite(kernel).all() for kernel in found)
+        found = ntk.infinite_kernels(x, activation=lambda u: (u > 0).to(u.dtype), **settings)
+    q = x.square().sum(1)
+    wanted = ACTIVATIONS["relu"].expectations(q[:, None], q, x @ x.T)[1]
+    torch.testing.assert_close(found.nngp, wanted, rtol=0, atol=0.01)
+    assert torch.isfinite(found.ntk).all()
 
 
 def test_inputs_too_large_for_a_series_are_warned_of():
