@@ -467,6 +467,26 @@ def test_a_ladder_of_terms_gives_the_sum_of_all_of_them(monkeypatch):
         torch.testing.assert_close(kernel, exact, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("rho", [-0.99, 0.5, 0.9, 0.99, 1.0])
+@pytest.mark.parametrize(("q1", "q2"), [(1e-4, 9.0), (1e-2, 4.0), (1.0, 16.0)])
+@pytest.mark.parametrize("phi", [lambda u: torch.exp(-4 * u * u) + 0.01 * u.relu(), torch.tanh])
+def test_terms_are_left_out_only_where_all_of_them_are_too_small(phi, q1, q2, rho, monkeypatch):
+    series, c = _series.Series(phi), torch.tensor([[rho * math.sqrt(q1 * q2)]])
+    at = series.at(torch.tensor([q1, q2]))
+    found = series.pair(at[:1], at[1:], c)
+    monkeypatch.setattr(_series, "LEFT_OUT", -1.0)
+    for few, every in zip(found, series.pair(at[:1], at[1:], c), strict=True):
+        torch.testing.assert_close(few, every, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("q", [0.0, 1e-30, 1e-16, 1e-8])
+def test_the_slope_at_tiny_inputs_has_its_digits_beside_a_value_that_is_not_0(q):
+    series, q = _series.Series(functional.softplus), torch.tensor([q])
+    value, slope = series.pair(at := series.at(q), at, q[:, None])
+    torch.testing.assert_close(value.item(), math.log(2) ** 2, rtol=1e-7, atol=0)
+    torch.testing.assert_close(slope.item(), 0.25, rtol=1e-8, atol=0)
+
+
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 14, 15])
 def test_the_tables_of_hermite_polynomials_are_orthonormal(k):
     """Up to k = 15 the nodes reach far enough for a product of two."""
