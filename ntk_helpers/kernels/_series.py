@@ -26,7 +26,7 @@ class Expansion:
             kink at 0 has; the last is a guess at what comes after all rows.
         rows: Which terms these are.
         parities: 0 if there are even k, and 1 if there are odd k.
-        ends: Whether nothing comes after them, at any of the variances.
+        ends: Whether they hold all of E[φ(u)²], at each of the variances.
     """
 
     scale: Tensor
@@ -165,7 +165,7 @@ class Series:
         left = (k * power.abs()).sum(0).flip(0).cumsum(0).flip(0)
         beyond = left[(4 * j < 3 * j[-1]).sum()]
         left = torch.cat([left, beyond[None]]).clamp(min=beyond).div(whole).nan_to_num().sqrt()
-        ends = (left[-1] ** 2 <= LEFT_OUT).all() and (lost <= LEFT_OUT * squares).all()
+        ends = (lost <= LEFT_OUT * squares).all()
         # A kink's a_k² fall as k^−5/2. So of Σ k a_k², 3 K times the a_k² that are lost after K is
         # lost, and also 6.5 times what the last quarter holds. The numbers here leave a margin.
         error = torch.maximum(5 * TERMS * lost / whole, 10 * left[-1] ** 2).nan_to_num(1.0)

@@ -65,7 +65,7 @@ def infinite_kernels(
         activation: "erf", "relu", "tanh", "gelu", "sin" or "linear"; or a function of a tensor that
             acts on each number by itself, such as torch.nn.functional.silu, which takes four times
             as long as erf. Smooth functions, also beside a kink at 0 as leaky ReLU's, are right to
-            1e-9 as long as Σ¹(x, x) stays below 15 or so (inputs of a few standard deviations), ELU
+            1e-9 as long as Σ¹(x, x) stays below 20 or so (inputs of a few standard deviations), ELU
             to 1e-6 in fifty times erf's time. For other kinks, steps, and larger inputs, a
             RuntimeWarning tells an error of more than 0.1 %.
         sigma_w: Standard deviation σ_w of the weights.
