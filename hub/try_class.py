@@ -129,7 +129,7 @@ class Hub:
     def close(self) -> None:
         """End it, and with it the learners' servers."""
         self.process.terminate()
-        self.process.wait(60)
+        self.process.wait(WAIT)
 
     def call(self, path: str, method: str = "GET", body=None):
         """Return the answer to a request with the token of the class."""
@@ -297,7 +297,8 @@ async def run_lesson(hub: Hub, name: str) -> int:
     session = await asyncio.to_thread(hub.call, f"{where}/sessions", "POST", body)
     url = f"ws://{hub.address}/{where}/kernels/{session['kernel']['id']}/channels"
     headers = {"Authorization": f"token {hub.token}"}
-    socket = await websocket_connect(HTTPRequest(url, headers=headers, connect_timeout=WAIT))
+    limits = {"connect_timeout": WAIT, "request_timeout": WAIT}
+    socket = await websocket_connect(HTTPRequest(url, headers=headers, **limits))
     notebook = lesson(hub, name)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for number, cell in enumerate(cells, start=1):
@@ -320,7 +321,7 @@ async def answered(socket, request: str, name: str) -> list:
     while awaited:
         message = await asyncio.wait_for(socket.read_message(), WAIT)
         if message is None:
-            sys.exit(f"{name}: the kernel is gone")
+            sys.exit(f"{name}: the connection to the kernel broke; JupyterLab would try again")
         if isinstance(message, bytes):
             continue  # a picture of a widget
         message = json.loads(message)
