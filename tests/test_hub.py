@@ -224,7 +224,7 @@ def test_the_image_installs_the_pinned_versions_and_torch_for_the_cpu(image):
             assert words[words.index("-c") + 1] == "constraints.txt"
             installed += [w for w in words if w[0] != "-" and w != "constraints.txt"]
     (pin,) = re.findall(r"^torch==.+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    assert installed[:2] == [f"{pin}+cpu", ".[lab]"]
+    assert installed[:2] == [f"{pin}+cpu", ".[cluster,lab]"]
     lines = (HUB / "requirements.txt").read_text(encoding="utf-8").splitlines()
     ranges = {r.name: r for r in map(Requirement, (li for li in lines if li[0] != "#"))}
     for word in installed[2:]:
