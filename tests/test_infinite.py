@@ -625,6 +625,11 @@ def test_a_kernel_that_fits_is_not_refused(tmp_path, monkeypatch):
     assert len(ntk.infinite_kernels(torch.ones(3000, 1), torch.ones(2, 1)).ntk) == 3000
 
 
+def test_nobody_is_asked_for_a_small_kernel(monkeypatch):
+    monkeypatch.setattr(_memory, "memory_left", lambda device: pytest.fail("asked"))
+    ntk.infinite_kernels(points(5))
+
+
 def test_where_nothing_tells_what_is_left_the_attempt_does(monkeypatch):
     def fails(*shape):
         raise RuntimeError("not enough memory")
@@ -642,7 +647,8 @@ import sys, threading, time, psutil, torch
 import ntk_helpers as ntk
 from ntk_helpers.kernels import infinite
 torch.set_num_threads(1)
-x, depth = torch.randn(4000, 10, dtype=torch.float64), int(sys.argv[2])
+depth, n1, n2 = map(int, sys.argv[2:])
+x = torch.randn(n2, 10, dtype=torch.float64)
 ntk.infinite_kernels(x[:10], activation=sys.argv[1], depth=depth)
 asked, peak, done, inner = [], 0, False, infinite.memory_for
 infinite.memory_for = lambda what, size, *rest: asked.append(size) or inner(what, size, *rest)
@@ -654,15 +660,15 @@ def watch():
         time.sleep(0.001)
 before, watcher = process.memory_info().rss, threading.Thread(target=watch)
 watcher.start()
-kernels = ntk.infinite_kernels(x, activation=sys.argv[1], depth=depth)
+kernels = ntk.infinite_kernels(x[:n1], x, activation=sys.argv[1], depth=depth)
 done = True
 watcher.join()
 print((peak - before) / asked[0])
 """
 
 
-@pytest.mark.parametrize(("activation", "depth"), [("erf", 1), ("tanh", 3)])
-def test_the_memory_asked_for_is_that_which_is_taken(activation, depth):
-    command = [sys.executable, "-c", PEAK, activation, str(depth)]
+@pytest.mark.parametrize("case", ["erf 1 4000 4000", "tanh 3 20 40000"])
+def test_the_memory_asked_for_is_that_which_is_taken(case):
+    command = [sys.executable, "-c", PEAK, *case.split()]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 0.7 < float(done.stdout) < 1.05

@@ -93,7 +93,7 @@ def infinite_kernels(
     _checks.require_number("sigma_b", sigma_b)
 
     law = _law(activation)
-    kernels = _reserve(x1, other, depth if isinstance(law, Series) else 0)
+    kernels = _reserve(x1, other, depth + 1 if isinstance(law, Series) else 0)
     exact = {"device": "cpu" if x1.device.type == "mps" else x1.device, "dtype": torch.float64}
     a, b = x1.detach().to(**exact), other.detach().to(**exact)
     symmetric, w2, b2 = x2 is None, sigma_w**2, sigma_b**2
@@ -147,7 +147,8 @@ def _law(activation: str | Callable[[Tensor], Tensor]) -> _ClosedForm | Series:
 def _reserve(x1: Tensor, x2: Tensor, expansions: int) -> Kernels:
     """Return memory for two kernels (n1, n2), or say that they do not fit."""
     n1, n2 = len(x1), len(x2)
-    # Beside the kernels: the points twice, the expansions (some 350 numbers each), tables, tiles.
+    # Beside the kernels: the points twice, the expansions of all layers (some 350 numbers each)
+    # and strips of one more, tables, tiles.
     work = 2 * (x1.numel() + x2.numel()) + 350 * expansions * (n1 + n2) + 2**22
     what = f"NNGP and NTK of {n1:,} and {n2:,} points need"
     advice = "Take fewer points, or some rows at a time: infinite_kernels(x[:1000], x)."
