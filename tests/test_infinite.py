@@ -422,9 +422,10 @@ def test_a_step_has_no_tangent_kernel_and_is_warned_of():
     assert torch.isfinite(found.ntk).all()
 
 
-def test_inputs_too_large_for_a_series_are_warned_of():
-    with pytest.warns(RuntimeWarning, match=r"because the inputs are so large"):
-        ntk.infinite_kernels(100 * points(20), activation=torch.erf)
+@pytest.mark.parametrize(("scale", "phi"), [(100, torch.erf), (1, lambda u: u + (99 * u).sin())])
+def test_what_bends_too_fast_for_the_size_of_the_inputs_is_warned_of(scale, phi):
+    with pytest.warns(RuntimeWarning, match=r"up to 100.0% .* bends too fast for inputs"):
+        ntk.infinite_kernels(scale * points(20), activation=phi)
 
 
 @pytest.mark.parametrize("phi", [functional.elu, functional.selu, torch.abs, functional.rrelu])

@@ -106,8 +106,8 @@ def infinite_kernels(
             warnings.warn(
                 f"the kernels may be wrong by up to {min(law.error, 1):.1%} between points of "
                 f"nearly the same direction, less for others: {TERMS:,} terms of a series do not "
-                f"resolve a kink of the activation away from 0, a step, or what looks like one "
-                f"because the inputs are so large.",
+                f"resolve the activation, for it has a kink away from 0, or a step, or bends too "
+                f"fast for inputs of this size.",
                 RuntimeWarning,
                 stacklevel=2,
             )
