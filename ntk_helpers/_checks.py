@@ -58,6 +58,11 @@ def place(device: torch.device | str | None, dtype: torch.dtype | None) -> dict:
     return {"device": device, "dtype": dtype}
 
 
+def exact(like: Tensor) -> dict:
+    """Return float64 and the device of `like`, or the CPU where that has no float64 (mps)."""
+    return {"device": "cpu" if like.device.type == "mps" else like.device, "dtype": torch.float64}
+
+
 def require_tensor(
     name: str, value: object, *, ndim: tuple[int, ...] | None = None, integers: bool = False
 ) -> None:

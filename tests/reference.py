@@ -289,7 +289,6 @@ from torch import nn
 torch.set_num_threads(1)
 torch.manual_seed(0)
 {setup}
-ntk.empirical_ntk(model, x[:2], outputs="trace")
 process, peak, done = psutil.Process(), 0, False
 def watch():
     global peak
@@ -298,15 +297,24 @@ def watch():
         time.sleep(0.001)
 before, watcher = process.memory_info().rss, threading.Thread(target=watch)
 watcher.start()
-kernel = ntk.empirical_ntk(model, x, outputs="trace")
+result = {call}
 done = True
 watcher.join()
-print((peak - before - kernel.nbytes) / 2**20)
+taken = peak - before
+print({told})
 """
 
 
-def peak_memory(setup):
-    """Return the MB beyond itself that a kernel takes; the code `setup` defines `model` and `x`."""
-    code = MEASURE.format(setup=textwrap.dedent(setup))
+def peak_memory(setup, call=None, told="(taken - result.nbytes) / 2**20"):
+    """Return what the code `told` makes of the bytes `taken` by a `call` after a `setup`.
+
+    Without a call it is the kernel of `model` at `x`, which `setup` defines, and what is told are
+    the MB that it takes beyond itself.
+    """
+    setup = textwrap.dedent(setup)
+    if call is None:
+        setup += '\nntk.empirical_ntk(model, x[:2], outputs="trace")'
+        call = 'ntk.empirical_ntk(model, x, outputs="trace")'
+    code = MEASURE.format(setup=setup, call=call, told=told)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout)

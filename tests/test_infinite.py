@@ -1,15 +1,13 @@
 """The kernels of infinitely wide networks against quadrature, wide networks and their own laws."""
 
 import math
-import subprocess
-import sys
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from numpy.polynomial.legendre import leggauss
-from reference import infinite_kernels_by_loop
+from reference import infinite_kernels_by_loop, peak_memory
 from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -643,33 +641,20 @@ def test_where_nothing_tells_what_is_left_the_attempt_does(monkeypatch):
         fails()
 
 
-PEAK = """
-import sys, threading, time, psutil, torch
-import ntk_helpers as ntk
+ASKED = """
 from ntk_helpers.kernels import infinite
-torch.set_num_threads(1)
-depth, n1, n2 = map(int, sys.argv[2:])
-x = torch.randn(n2, 10, dtype=torch.float64)
-ntk.infinite_kernels(x[:10], activation=sys.argv[1], depth=depth)
-asked, peak, done, inner = [], 0, False, infinite.memory_for
+x = torch.randn({n2}, 10, dtype=torch.float64)
+settings = {{"activation": "{activation}", "depth": {depth}}}
+ntk.infinite_kernels(x[:10], **settings)
+asked, inner = [], infinite.memory_for
 infinite.memory_for = lambda what, size, *rest: asked.append(size) or inner(what, size, *rest)
-process = psutil.Process()
-def watch():
-    global peak
-    while not done:
-        peak = max(peak, process.memory_info().rss)
-        time.sleep(0.001)
-before, watcher = process.memory_info().rss, threading.Thread(target=watch)
-watcher.start()
-kernels = ntk.infinite_kernels(x[:n1], x, activation=sys.argv[1], depth=depth)
-done = True
-watcher.join()
-print((peak - before) / asked[0])
 """
 
 
-@pytest.mark.parametrize("case", ["erf 1 4000 4000", "tanh 3 20 40000"])
-def test_the_memory_asked_for_is_that_which_is_taken(case):
-    command = [sys.executable, "-c", PEAK, *case.split()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 0.7 < float(done.stdout) < 1.05
+@pytest.mark.parametrize(
+    ("activation", "depth", "n1", "n2"), [("erf", 1, 4000, 4000), ("tanh", 3, 20, 40000)]
+)
+def test_the_memory_asked_for_is_that_which_is_taken(activation, depth, n1, n2):
+    setup = ASKED.format(activation=activation, depth=depth, n2=n2)
+    call = f"ntk.infinite_kernels(x[:{n1}], x, **settings)"
+    assert 0.7 < peak_memory(setup, call, "taken / asked[0]") < 1.05

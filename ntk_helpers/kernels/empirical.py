@@ -74,7 +74,7 @@ def empirical_ntk(
     """
     with plain_torch(), torch.inference_mode(False), torch.no_grad():
         work = Work(model, x1, x2, outputs, method, chunk_size)  # looks at the arguments
-        kernel = work.new_kernel()
+        (kernel,) = work.new_kernels(1)
         if method == "ntvp":
             return work.finished(work.pushed_forward(kernel))
         for tile, f, g in work.tiles(dict.fromkeys(work.layers, kernel)):  # a layer at x1, at x2
@@ -104,7 +104,7 @@ def layer_ntks(
     """
     with plain_torch(), torch.inference_mode(False), torch.no_grad():
         work = Work(model, x1, x2, outputs, "auto", None)
-        kernels = {layer: work.new_kernel() for layer in work.layers}
+        kernels = dict(zip(work.layers, work.new_kernels(len(work.layers)), strict=True))
         for tile, f, g in work.tiles(kernels):
             inner = (f.h @ g.h.mT).mul_(f.weight**2).add_(f.bias**2)
             add_product(tile, inner, f.d @ g.d.mT)
@@ -134,14 +134,14 @@ class Work:
         self.value, self.k = self.parts.value, self.parts.value.shape[1]
         self.each = self.k if outputs == "full" else 1  # rows of the kernel for a point
 
-    def new_kernel(self) -> Tensor:
-        """Return a kernel of zeros, shaped as in `_tiles`, or say that it does not fit."""
+    def new_kernels(self, many: int) -> list[Tensor]:
+        """Return kernels of zeros, shaped as in `_tiles`, or say that they do not fit."""
         shape = (len(self.x1) * self.each, len(self.x2) * self.each)
         shape = (self.k, *shape) if self.outputs == "diagonal" else shape
-        size = math.prod(shape) * self.value.element_size()
-        advice = "Take fewer points, or outputs='trace'."
-        with memory_for("the kernel alone needs", size, self.value.device, advice):
-            return self.value.new_zeros(shape)
+        size = many * math.prod(shape) * self.value.element_size()
+        what = "the kernel alone needs" if many == 1 else f"the kernels of {many} layers need"
+        with memory_for(what, size, self.value.device, "Take fewer points, or outputs='trace'."):
+            return [self.value.new_zeros(shape) for _ in range(many)]
 
     def tiles(self, kernels: dict[str, Tensor]) -> Iterator[tuple[Tensor, Rows, Rows]]:
         """Yield tiles of the kernels of layers, with the layer at the rows and at the columns."""

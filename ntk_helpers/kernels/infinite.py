@@ -94,8 +94,7 @@ def infinite_kernels(
 
     law = _law(activation)
     kernels = _reserve(x1, other, depth + 1 if isinstance(law, Series) else 0)
-    exact = {"device": "cpu" if x1.device.type == "mps" else x1.device, "dtype": torch.float64}
-    a, b = x1.detach().to(**exact), other.detach().to(**exact)
+    a, b = (x.detach().to(**_checks.exact(x)) for x in (x1, other))
     symmetric, w2, b2 = x2 is None, sigma_w**2, sigma_b**2
     if isinstance(law, Series):  # what needs many terms stands together, and what needs few
         rows, columns = (x.square().sum(1).argsort() for x in (a, b))

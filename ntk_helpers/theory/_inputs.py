@@ -6,12 +6,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ntk_helpers import _checks
 from ntk_helpers.kernels.empirical import empirical_ntk
-
-
-def exact(like: Tensor) -> dict:
-    """Return float64 and the device of `like`, or the CPU where that has no float64 (mps)."""
-    return {"device": "cpu" if like.device.type == "mps" else like.device, "dtype": torch.float64}
 
 
 def grid(name: str, values: float | Tensor, *, like: Tensor) -> Tensor:
@@ -51,7 +47,7 @@ def matrix(name: str, kernel: Tensor) -> Tensor:
         )
     if kernel.ndim == 4:
         kernel = kernel.transpose(1, 2).flatten(2).flatten(0, 1)
-    return kernel.detach().to(**exact(kernel))
+    return kernel.detach().to(**_checks.exact(kernel))
 
 
 def start_kernel(model: nn.Module, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ntk_helpers import _checks
 from ntk_helpers.kernels import _outputs
 from ntk_helpers.kernels._jacobian import run as outputs_of
+from ntk_helpers.kernels._memory import memory_for
 from ntk_helpers.kernels.empirical import empirical_ntk, layer_ntks
 from ntk_helpers.theory import _forecast, _inputs
 from ntk_helpers.theory._derivatives import differentiating
@@ -181,11 +182,7 @@ def _shares(parts: Tensor) -> Tensor:
 def _require_room(f: Tensor) -> None:
     """Raise MemoryError unless the kernel and what is computed from it can be held."""
     needed = 6 * f.numel() ** 2  # K, H, its root, their product, its eigenvectors, a copy
-    try:
+    what = f"the kernel of {f.numel()} outputs at {len(f)} points, and its eigenvectors, need about"
+    advice = "Take a part of the points, drawn at random."
+    with memory_for(what, needed * f.element_size(), f.device, advice):
         f.new_empty(needed)
-    except RuntimeError as error:
-        raise MemoryError(
-            f"the kernel of {f.numel()} outputs at {len(f)} points, and its eigenvectors, need "
-            f"about {needed * f.element_size() / 1e9:,.1f} GB. Take a part of the points, drawn at "
-            f"random."
-        ) from error

@@ -94,7 +94,7 @@ class KernelDynamics:
             )
         _inputs.require_shape("f0", f0, y.shape)
         self._given = {"device": y.device, "dtype": y.dtype}
-        self._f0, target = (a.detach().to(**_inputs.exact(y)) for a in (f0, y))
+        self._f0, target = (a.detach().to(**_checks.exact(y)) for a in (f0, y))
         square = _inputs.matrix("k_train", k_train)
         self._modes = Modes(square, 1 / n if loss == "mean" else 1.0, ridge, y.dtype)
         self._amplitudes = self._modes.vectors.T @ (target - self._f0).reshape(len(square), -1)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ntk_helpers import _checks
 from ntk_helpers.kernels.infinite import infinite_kernels
-from ntk_helpers.theory import _inputs
 from ntk_helpers.theory.dynamics import KernelDynamics
 
 
@@ -94,7 +93,7 @@ def wide_ensemble(
     _checks.require_same_length(x=x, y=y)
     _checks.require_same_inputs(x=x, x_test=x_test)
     m = len(x_test)
-    exact = _inputs.exact(x)
+    exact = _checks.exact(x)
     targets = y.detach().to(**exact)
     nngp, ntk = infinite_kernels(
         torch.cat([x_test, x]).to(**exact),
