@@ -24,10 +24,11 @@ def test_the_example_prints_what_stands_below_it():
     assert [re.sub(NUMBER, "", line) for line in lines] == [re.sub(NUMBER, "", t) for t in told]
     found, wanted = ([float(line.split()[-1]) for line in text] for text in (lines, told))
     assert found == pytest.approx(wanted, abs=0.011)
-    worst, ridged, scaled, both = found
-    assert worst > 5 * scaled
-    assert scaled > 2 * both
-    assert ridged > 1.2 * both
+    (raw, *raw_ridged), (scaled, *scaled_ridged) = found[:3], found[3:]
+    assert raw > 5 * scaled
+    assert scaled > 2 * scaled_ridged[0]
+    assert raw_ridged[0] > 1.1 * raw_ridged[1]  # a large kernel asks for a large ridge
+    assert scaled_ridged[0] < 0.8 * scaled_ridged[1]
 
 
 def test_the_first_answer_is_short():
