@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ntk_helpers.classroom import exercises, explore, plots
     from ntk_helpers.classroom.plots import show
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "MLP",
     "Diagnosis",
