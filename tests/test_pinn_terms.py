@@ -235,6 +235,10 @@ def test_an_inverse_problem_finds_the_coefficient_of_its_equation():
     assert model.r.item() == pytest.approx(1.5, abs=0.1)
 
 
+def test_a_number_is_the_target_of_each_point():
+    assert Term(X, target=2.5).target.tolist() == [2.5, 2.5, 2.5]
+
+
 def test_values_serve_an_optimiser_of_ones_own():
     model, terms, twins = posed("wave")
     adam = torch.optim.Adam(model.parameters(), 1e-3)
