@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nbformat
 import psutil
@@ -364,20 +363,14 @@ def test_a_claim_that_is_no_number_leaves_a_file_that_every_reader_can_read(cour
 # The course as it is committed.
 
 
-# Changed for the world outside (issue "13"), to be published when their code rests.
-TO_BE_PUBLISHED = {"the_pinn_paper"}
-
-
 def published():
-    """Return notebook → hash of the code whose claims were published, of those that rest."""
+    """Return notebook → hash of the code whose claims were published."""
     text = (run_notebooks.ROOT / redraw.CLAIMS).read_text(encoding="utf-8")
-    found = {name: entry["code"] for name, entry in json.loads(text).items()}
-    return {name: code for name, code in found.items() if Path(name).stem not in TO_BE_PUBLISHED}
+    return {name: entry["code"] for name, entry in json.loads(text).items()}
 
 
 def test_every_notebook_that_makes_claims_has_published_its_draws():
-    rest = [path for path in with_claims() if path.stem not in TO_BE_PUBLISHED]
-    wanted = sorted(map(relative, rest))
+    wanted = sorted(map(relative, with_claims()))
     assert [*published()] == wanted, "run: python course.py redraw --publish"
 
 

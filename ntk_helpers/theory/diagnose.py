@@ -148,7 +148,8 @@ def _ran(model, x, objective, kernel, f0, rate, steps) -> dict:
 
 def _layers(model: nn.Module, x: Tensor) -> dict[str, float]:
     """Return the shares of the layers in the trace of the kernel."""
-    traces = {key: float(k.trace()) for key, k in layer_ntks(model, x, outputs="trace").items()}
+    layers = layer_ntks(model, x, outputs="trace")
+    traces = {key: sum(k.diagonal().tolist()) for key, k in layers.items()}  # of bfloat16, too
     return {key: trace / sum(traces.values()) for key, trace in traces.items()}
 
 
