@@ -489,7 +489,8 @@ def test_the_slope_at_tiny_inputs_has_its_digits_beside_a_value_that_is_not_0(q)
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 14, 15])
 def test_the_tables_of_hermite_polynomials_are_orthonormal(k):
     """Up to k = 15 the nodes reach far enough for a product of two."""
-    table, (_, weight) = ladder().table[:, :8].transpose(0, 1).flatten(0, 1), nodes()
+    fresh, (_, weight) = ladder.__wrapped__(), nodes()  # no table that an earlier test left
+    table = fresh.table[:, :8].transpose(0, 1).flatten(0, 1)
     products = 2 * (table[k] * table / weight).sum(1)  # both halves of the line, if of one parity
     wanted = torch.zeros(16)
     wanted[k] = 1.0
@@ -560,17 +561,17 @@ def pretend(root, files):
 
 MEMINFO = {"proc/meminfo": "MemTotal: 32000000 kB\nMemAvailable: 8000000 kB\n"}
 V2 = {
-    "proc/self/cgroup": "0::/kubepods/pod\n",
-    "sys/fs/cgroup/kubepods/pod/memory.max": "max\n",
+    "proc/self/cgroup": "0::/kubepods/cri:pod\n",
+    "sys/fs/cgroup/kubepods/cri:pod/memory.max": "max\n",
     "sys/fs/cgroup/kubepods/memory.max": "3000000000\n",
     "sys/fs/cgroup/kubepods/memory.current": "1500000000\n",
     "sys/fs/cgroup/kubepods/memory.stat": "active_file 200000000\ninactive_file 300000000\n",
 }
 V1 = {
-    "proc/self/cgroup": "5:cpu,cpuacct:/docker/1\n4:memory:/docker/1\n0::/\n",
-    "sys/fs/cgroup/memory/memory.limit_in_bytes": "2000000000\n",
-    "sys/fs/cgroup/memory/memory.usage_in_bytes": "1700000000\n",
-    "sys/fs/cgroup/memory/memory.stat": (
+    "proc/self/cgroup": "5:cpu,cpuacct:/\n4:memory:/docker/1\n0::/\n",
+    "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes": "2000000000\n",
+    "sys/fs/cgroup/memory/docker/1/memory.usage_in_bytes": "1700000000\n",
+    "sys/fs/cgroup/memory/docker/1/memory.stat": (
         "inactive_file 5\ntotal_active_file 100000000\ntotal_inactive_file 300000000\n"
     ),
 }
@@ -580,6 +581,7 @@ SYSTEMS = {
     "a pod": (MEMINFO | V2, 2.0e9),
     "a container of version 1": (MEMINFO | V1, 0.7e9),
     "a kernel of another kind": ({"proc/meminfo": "nothing\n"}, math.inf),
+    "an old kernel": ({"proc/meminfo": "MemFree: 8000000 kB\n"}, math.inf),
 }
 
 
@@ -593,10 +595,11 @@ def test_the_memory_that_is_left_is_the_least_of_the_machine_and_its_containers(
 
 
 def test_the_memory_left_on_a_gpu_counts_what_torch_keeps_for_itself(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5_000, 9_000))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 300)
-    assert _memory.memory_left(torch.device("cuda")) == 5_400
+    second = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", {second: (5_000, 9_000)}.get)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", {second: 700}.get)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", {second: 300}.get)
+    assert _memory.memory_left(second) == 5_400
 
 
 CALLS = {
