@@ -485,15 +485,25 @@ def test_without_noise_points_that_come_twice_count_once_and_the_rank_is_told():
     assert certain.std.max() < 1e-6
 
 
-def test_in_float32_the_posterior_is_rounded_at_the_end_and_without_noise_it_warns():
+def single_precision():
+    """Return K, targets, K(x, X) and K(x, x) in float32."""
     x = torch.linspace(-1, 1, 100)[:, None].float()
     kernel = ntk.infinite_kernels(x, activation="relu").nngp
-    blocks = kernel, torch.sin(9 * x[:, 0]), kernel[:3], kernel[:3, :3]
+    return kernel, torch.sin(9 * x[:, 0]), kernel[:3], kernel[:3, :3]
+
+
+def test_in_float32_the_posterior_is_rounded_at_the_end():
+    blocks = single_precision()
     found = ntk.gp_posterior(*blocks, noise=0.1)
     wanted = ntk.gp_posterior(*(block.double() for block in blocks), noise=0.1)
     assert found.mean.dtype == found.cov.dtype == torch.float32
     assert torch.equal(found.mean, wanted.mean.float())
     assert torch.equal(found.cov, wanted.cov.float())
+    assert found.cutoff > wanted.cutoff > 0
+
+
+def test_in_float32_without_noise_it_warns():
+    blocks = single_precision()
     with pytest.warns(RuntimeWarning, match=r"of the 100 eigenvalues .* ridge \(noise\)") as told:
         few = ntk.gp_posterior(*blocks, noise=0.0)
     assert few.rank < 50

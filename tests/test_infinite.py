@@ -489,12 +489,21 @@ def test_the_slope_at_tiny_inputs_has_its_digits_beside_a_value_that_is_not_0(q)
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 14, 15])
 def test_the_tables_of_hermite_polynomials_are_orthonormal(k):
     """Up to k = 15 the nodes reach far enough for a product of two."""
-    fresh, (_, weight) = ladder.__wrapped__(), nodes()  # no table that an earlier test left
+    (_, weight), fresh = nodes(), ladder.__wrapped__()  # no table that an earlier test left
+    assert fresh.j[:37] == [*range(35), 36, 38]
     table = fresh.table[:, :8].transpose(0, 1).flatten(0, 1)
     products = 2 * (table[k] * table / weight).sum(1)  # both halves of the line, if of one parity
     wanted = torch.zeros(16)
     wanted[k] = 1.0
     torch.testing.assert_close(products[k % 2 :: 2], wanted[k % 2 :: 2], rtol=0, atol=1e-13)
+
+
+def test_the_rows_know_the_terms_of_relu_and_hold_nearly_all_of_it():
+    (z, _), fresh = nodes(), _series.all_rows.__wrapped__()
+    terms = (fresh.table[0] @ z).square()  # of even k, the half of ReLU that is |z|/2
+    torch.testing.assert_close(fresh.relu[:8], terms[:8], rtol=0, atol=1e-15)
+    rest = fresh.relu[-1] * 1024 / 1.5  # of a series like j^−5/2
+    torch.testing.assert_close(0.25 - fresh.relu.sum(), rest, rtol=0.01, atol=0)
 
 
 def test_a_function_may_work_in_place_and_have_parameters():
