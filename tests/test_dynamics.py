@@ -186,6 +186,17 @@ def test_a_zero_kernel_leaves_everything_as_it_was():
     assert dynamics.rank == 0
 
 
+@pytest.mark.parametrize("diverging", [False, True])
+def test_a_network_that_starts_at_its_targets_stays_there(diverging):
+    k_train, k_test, y, _, f0_test = problem()
+    dynamics = KernelDynamics(k_train, y, y)
+    rate = (3.0 if diverging else 0.5) * dynamics.max_learning_rate
+    steps = 10_000 if diverging else 100  # of a residual that is not 0, an infinity
+    assert torch.equal(dynamics.train_steps(steps, rate), y)
+    assert torch.equal(dynamics.test_steps(steps, rate, k_test, f0_test), f0_test)
+    assert torch.equal(dynamics.train(5.0), y)
+
+
 @losses
 @pytest.mark.parametrize("outputs", [(), (3,)])
 def test_modes_decay_at_their_eigenvalue_and_rebuild_the_residual(loss, scale, outputs):
