@@ -1,5 +1,7 @@
 """Laws that measured tangent kernels keep, of plain and of physics-informed networks."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -65,6 +67,16 @@ def test_kernels_are_symmetric_and_positive_semidefinite(drawn):
         assert lowest > -100 * torch.finfo(x.dtype).eps * n * k
 
 
+def roundings(model, x):
+    """Return how many of the largest entry's roundings to grant; sin of z has lost those of z."""
+    reached = []
+    for layer in model.layers[:-1] if model.activation == "sin" else []:
+        layer.register_forward_hook(lambda _, __, z: reached.append(max(1.0, z.abs().max().item())))
+    with torch.no_grad():
+        model(x)
+    return 1e4 * max(1.0, math.prod(reached) / 1e3)  # each layer those of all before it
+
+
 @given(problems(), shapes, st.one_of(st.none(), st.integers(1, 3)))
 def test_all_methods_and_chunks_agree(drawn, outputs, chunk_size):
     model, x = drawn
@@ -74,10 +86,9 @@ def test_all_methods_and_chunks_agree(drawn, outputs, chunk_size):
     if any(kernel is None for kernel in kernels):
         return
     size = max(kernel.abs().max().item() for kernel in kernels)
+    atol = roundings(model, x) * torch.finfo(x.dtype).eps * max(size, 1e-20)
     for kernel in kernels[1:]:
-        torch.testing.assert_close(
-            kernel, kernels[0], rtol=0, atol=1e4 * torch.finfo(x.dtype).eps * max(size, 1e-20)
-        )
+        torch.testing.assert_close(kernel, kernels[0], rtol=0, atol=atol)
 
 
 @given(problems(), shapes)
