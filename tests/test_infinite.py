@@ -426,6 +426,11 @@ def test_what_bends_too_fast_for_the_size_of_the_inputs_is_warned_of(scale, phi)
         ntk.infinite_kernels(scale * points(20), activation=phi)
 
 
+def test_waves_too_short_for_any_term_are_warned_of():
+    with pytest.warns(RuntimeWarning, match=r"up to 100.0% .* bends too fast for inputs"):
+        ntk.infinite_kernels(ntk.data.unit_circle(9).x, activation=lambda u: u + (100 * u).sin())
+
+
 @pytest.mark.parametrize("phi", [functional.elu, functional.selu, torch.abs, functional.rrelu])
 def test_a_kink_at_0_is_no_reason_to_warn(phi):
     with warnings.catch_warnings():
