@@ -618,6 +618,9 @@ def test_the_memory_left_on_a_gpu_counts_what_torch_keeps_for_itself(monkeypatch
 
 CALLS = {
     "infinite_kernels": lambda: ntk.infinite_kernels(torch.ones(20_000, 1)),
+    "of a function, many points": lambda: ntk.infinite_kernels(
+        torch.ones(1_200_000, 1), torch.ones(1, 1), activation=functional.silu
+    ),
     "empirical_ntk": lambda: ntk.empirical_ntk(nn.Linear(1, 1), torch.ones(30_000, 1)),
 }
 
