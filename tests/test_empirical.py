@@ -8,6 +8,7 @@ from torch.nn.functional import gelu, linear
 from torch.utils.flop_counter import FlopCounterMode
 
 import ntk_helpers as ntk
+from ntk_helpers.kernels import _factors, _layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 
@@ -173,6 +174,14 @@ def odd_cnn():
     )  # fmt: skip
 
 
+def plain_cnn():
+    """Return a convolution whose stride, padding and dilation differ along both axes."""
+    return nn.Sequential(
+        nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 3)),
+        nn.Tanh(), nn.Flatten(), nn.Linear(80, 2),
+    )  # fmt: skip
+
+
 def parametrised():
     """Return a layer whose weight is a function of a parameter."""
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
@@ -235,6 +244,7 @@ MODELS = {
         ).eval(),
         (3, 4),
     ),
+    "plain cnn": (plain_cnn, (2, 7, 4)),
     "odd cnn": (odd_cnn, (2, 9, 9)),
     "standardised": (
         lambda: nn.Sequential(Standardised(2, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 2)),
@@ -245,6 +255,10 @@ MODELS = {
     "batch norm": (lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval(), (3,)),
     "parametrised": (parametrised, (3,)),
     "embedding": (lambda: nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2)), None),
+    "padded": (
+        lambda: nn.Sequential(nn.Embedding(5, 3, padding_idx=1), nn.Flatten(), nn.Linear(6, 2)),
+        None,
+    ),
 }  # fmt: skip
 
 
@@ -256,6 +270,15 @@ def make(name, n1=4, n2=3, among=MODELS):
     if shape is None:
         return model, torch.randint(5, (n1, 2)), torch.randint(5, (n2, 2))
     return model, torch.randn(n1, *shape), torch.randn(n2, *shape)
+
+
+@pytest.mark.parametrize("name", ["mlp", "wide tokens", "plain cnn", "embedding", "padded"])
+def test_layers_of_the_usual_kinds_are_taken_for_what_they_are(name, monkeypatch):
+    """What is refuted gives the same kernel, more slowly: no other test would notice."""
+    monkeypatch.setattr(_layers.Layers, "_refute", lambda self, name: pytest.fail(name))
+    monkeypatch.setattr(_factors, "pull_back", lambda *arguments: pytest.fail("differentiated"))
+    model, x, z = make(name)
+    ntk.empirical_ntk(model, x, z, method="layerwise")
 
 
 @pytest.mark.parametrize("name", MODELS)
