@@ -272,11 +272,14 @@ def make(name, n1=4, n2=3, among=MODELS):
     return model, torch.randn(n1, *shape), torch.randn(n2, *shape)
 
 
-@pytest.mark.parametrize("name", ["mlp", "wide tokens", "plain cnn", "embedding", "padded"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "wide tokens", "plain cnn", "embedding", "padded", "attention"]
+)
 def test_layers_of_the_usual_kinds_are_taken_for_what_they_are(name, monkeypatch):
     """What is refuted gives the same kernel, more slowly: no other test would notice."""
     monkeypatch.setattr(_layers.Layers, "_refute", lambda self, name: pytest.fail(name))
-    monkeypatch.setattr(_factors, "pull_back", lambda *arguments: pytest.fail("differentiated"))
+    if name != "attention":  # its LayerNorms are differentiated
+        monkeypatch.setattr(_factors, "pull_back", lambda *arguments: pytest.fail("differentiated"))
     model, x, z = make(name)
     ntk.empirical_ntk(model, x, z, method="layerwise")
 
