@@ -227,6 +227,10 @@ MODELS = {
     "mlp": (lambda: ntk.MLP(3, 7, 2, depth=2, seed=0), (3,)),
     "standard mlp": (lambda: ntk.MLP(3, 7, depth=2, parameterization="standard", seed=0), (3,)),
     "frozen": (frozen, (3,)),
+    "no bias": (
+        lambda: nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanh(), nn.Linear(4, 2)), (3,)
+    ),
+    "mlp inside": (lambda: nn.Sequential(nn.Linear(3, 3), ntk.MLP(3, 4, 2, seed=0)), (3,)),
     "squeeze": (Squeeze, (3,)),
     "twice": (Twice, (3,)),
     "tied": (Tied, (3,)),
@@ -273,7 +277,8 @@ def make(name, n1=4, n2=3, among=MODELS):
 
 
 @pytest.mark.parametrize(
-    "name", ["mlp", "wide tokens", "plain cnn", "embedding", "padded", "attention"]
+    "name",
+    ["no bias", "mlp inside", "wide tokens", "plain cnn", "embedding", "padded", "attention"],
 )
 def test_layers_of_the_usual_kinds_are_taken_for_what_they_are(name, monkeypatch):
     """What is refuted gives the same kernel, more slowly: no other test would notice."""
