@@ -290,7 +290,8 @@ child = '''
 import sys, time
 try:
     print("ready", flush=True)
-    time.sleep(60)
+    for _ in range(600):
+        time.sleep(0.1)  # a signal that comes just before a sleep is seen after it
 except KeyboardInterrupt:
     print("asked", flush=True)
     sys.exit(7)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -289,7 +290,8 @@ def test_the_workflow_makes_a_branch_of_lessons_without_outputs_that_can_be_pull
     tool = tmp_path / "checkout" / "tools" / "learners_copy.py"
     tool.write_bytes((ROOT / "tools" / "learners_copy.py").read_bytes())
     nbformat.write(lesson(), tmp_path / "checkout" / "notebooks" / "deeper" / "more.ipynb")
-    variables = {**os.environ, "GITHUB_REF_NAME": "v1.0", "GITHUB_SHA": "abc"}
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # for `python`
+    variables = {**os.environ, "PATH": path, "GITHUB_REF_NAME": "v1.0", "GITHUB_SHA": "abc"}
     for version in (1, 2):
         publish(tmp_path / "checkout", lesson(version=version))
         command = ["bash", "-e", "-c", step["run"]]
