@@ -17,9 +17,6 @@ from torch import nn
 
 import ntk_helpers as ntk
 
-# torch's forward mode loads a part of torch that warns of another part of torch.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
-
 F64 = {"dtype": torch.float64}
 NAN, INF = math.nan, math.inf
 X, Y = torch.linspace(-1, 1, 6, **F64).reshape(3, 2), torch.tensor([1.0, -1.0, 0.5], **F64)

@@ -1,5 +1,8 @@
 """The empirical kernel: every method against a double loop, its laws, its memory, its refusals."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from reference import kernel_by_loop, mlp_kernel_by_formula, peak_memory
@@ -9,8 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ntk_helpers as ntk
 from ntk_helpers.kernels import _factors, _layers
-
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 
 METHODS = ["layerwise", "jacobian", "ntvp", "auto"]
 OUTPUTS = ["full", "diagonal", "trace"]
@@ -678,23 +679,10 @@ def test_a_compiled_model_has_the_kernel_of_the_model():
     assert own.keys() == {"Gain"}
 
 
-FORKED = """
-import os, threading, torch, ntk_helpers as ntk
-from ntk_helpers.kernels._jacobian import plain_attention
-held, done = threading.Event(), threading.Event()
-def hold():
-    with plain_attention():
-        held.set()
-        done.wait()
-threading.Thread(target=hold).start()
-held.wait()
-child = os.fork()
-if child == 0:
-    ntk.empirical_ntk(torch.nn.Linear(1, 1), torch.ones(1, 1))
-    os._exit(0)
-print(os.waitpid(child, 0)[1])
-done.set()
-"""
+def test_torch_does_not_warn_the_reader_of_itself():
+    code = "import torch, ntk_helpers as ntk\n"  # a fresh process: forward mode warns once, loaded
+    code += "ntk.empirical_ntk(torch.nn.Linear(1, 1), torch.ones(1, 1), method='ntvp')"
+    subprocess.run([sys.executable, "-W", "error:`torch.jit.script`", "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", ["mlp", "squeeze"])

@@ -30,9 +30,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ntk_helpers as ntk
 
-# torch's forward mode loads a part of torch that warns of another part of torch.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script.*is deprecated")
-
 METHODS = ["layerwise", "jacobian", "ntvp", "auto"]
 linear, parameter = nn.Linear, nn.Parameter
 
@@ -613,7 +610,7 @@ AWKWARD = {
 # fmt: on
 
 
-@pytest.mark.filterwarnings("ignore:.*is deprecated")
+@pytest.mark.filterwarnings("ignore:.*is deprecated", "ignore:.torch.jit.script. is")
 @pytest.mark.parametrize("function", ["empirical_ntk", "lazy_regime"])
 @pytest.mark.parametrize("name", AWKWARD)
 def test_an_awkward_model_has_the_right_value_or_is_told_what_stands_in_the_way(name, function):

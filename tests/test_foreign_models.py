@@ -16,9 +16,6 @@ from torch import nn
 
 import ntk_helpers as ntk
 
-# torch's forward mode loads a part of torch that warns of another part of torch.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script.*is deprecated")
-
 
 class Reads(nn.Module):
     """A foreign model, and what is read off it: (n, …) points in, (n, k) outputs out."""

@@ -13,9 +13,6 @@ from torch.utils.checkpoint import checkpoint
 
 import ntk_helpers as ntk
 
-# torch's own, when forward mode is first used.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
-
 
 def circle(n=8):
     angle = torch.arange(n) * (2 * math.pi / n)

@@ -8,9 +8,6 @@ from torch import nn
 
 import ntk_helpers as ntk
 
-# torch's forward mode loads a part of torch that warns of another part of torch.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script.*is deprecated")
-
 X, Y = torch.linspace(-1, 1, 4, dtype=torch.float64)[:, None], torch.ones(4, 1, dtype=torch.float64)
 PROBLEM = ntk.PoissonProblem()
 RATE = {"learning_rate": 0.01}

@@ -86,7 +86,7 @@ def test_the_path_in_the_readme_starts_turns_moves_and_ends_the_deck(lab, chromi
     first = page.locator(".jp-Notebook .jp-Cell").first
     first.click()
     page.keyboard.press("Control+Shift+C")
-    page.keyboard.type("Start Deck")
+    page.locator("#command-palette input").fill("Start Deck")
     page.locator(".lm-CommandPalette-item.lm-mod-active", has_text="Start Deck").wait_for()
     page.keyboard.press("Enter")
     shown(page, "The Neural Tangent Kernel")

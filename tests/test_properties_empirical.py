@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +9,6 @@ from strategies import activations, dtypes, normal, seeds
 
 import ntk_helpers as ntk
 from ntk_helpers.kernels.empirical import empirical_ntk, layer_ntks
-
-# torch's forward mode loads a part of torch that warns of another part of torch.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 
 shapes = st.sampled_from(["full", "diagonal", "trace"])
 methods = ["layerwise", "jacobian", "ntvp", "auto"]

@@ -180,7 +180,8 @@ def test_a_notebook_that_stops_is_a_failed_claim_and_is_tried_again(lessons, mon
 def test_ctrl_c_ends_the_kernels(lessons):
     sleep = "import os, pathlib, time\npathlib.Path(str(os.getpid())).touch()\ntime.sleep(100)"
     write(lessons / "01_a.ipynb", sleep)
-    program = "import pathlib, sys\nfrom tools import redraw, run_notebooks\n"
+    program = "import pathlib, signal\nfrom tools import redraw, run_notebooks\n"
+    program += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs may ignore it
     program += f"run_notebooks.ROOT = pathlib.Path({str(lessons.parent)!r})\nredraw.main()"
     command = [sys.executable, "-c", program, "2", "01"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

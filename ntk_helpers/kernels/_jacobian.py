@@ -28,7 +28,8 @@ def plain_torch() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", "There is a performance drop")
+        # The second is of torch to torch: loading forward mode, it scripts.
+        warnings.filterwarnings("ignore", "There is a performance drop|`torch.jit.script` is")
         for device in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(device, enabled=False))
         if "torch._dynamo" in sys.modules:  # loading it takes seconds; until then nothing compiles
