@@ -679,9 +679,15 @@ def test_a_compiled_model_has_the_kernel_of_the_model():
     assert own.keys() == {"Gain"}
 
 
-def test_torch_does_not_warn_the_reader_of_itself():
-    code = "import torch, ntk_helpers as ntk\n"  # a fresh process: forward mode warns once, loaded
-    code += "ntk.empirical_ntk(torch.nn.Linear(1, 1), torch.ones(1, 1), method='ntvp')"
+@pytest.mark.parametrize(
+    "call",
+    [
+        "ntk.empirical_ntk(torch.nn.Linear(1, 1), torch.ones(1, 1), method='ntvp')",
+        "ntk.setup(); torch.func.jvp(torch.exp, (torch.ones(1),), (torch.ones(1),))",
+    ],
+)
+def test_torch_does_not_warn_the_reader_of_itself(call):
+    code = f"import torch, ntk_helpers as ntk; {call}"  # it warns once in a process
     subprocess.run([sys.executable, "-W", "error:`torch.jit.script`", "-c", code], check=True)
 
 

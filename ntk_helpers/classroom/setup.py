@@ -124,6 +124,8 @@ def setup(seed: int = 0) -> torch.device:
     np.random.seed(start % 2**32)  # noqa: NPY002 (the global generator is what a seed is for)
     matplotlib.style.use(Path(__file__).with_name("course.mplstyle"))
     dice = f", draw {_dice.draw}" if _dice.draw else ""
+    # Of torch to torch, when it loads forward mode, and from 2.14 on shown to the reader.
+    warnings.filterwarnings("ignore", "`torch.jit.script` is")
     print(f"ntk_helpers is ready: device {device}, float64, seed {seed}{dice}.")
     if wanted := outdated():
         print("Too old here, so that numbers may differ: pip install", *map(repr, wanted))
