@@ -1,6 +1,7 @@
 """The first-order Taylor expansion of a model in its parameters."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -71,14 +72,14 @@ def _push_forward(
     J v is the derivative of w ↦ ⟨Jᵀ w, v⟩. Checkpointing is refused there: what it computes again
     in a backward pass it computes with the parameters that the model has by then.
     """
-    try:
+    with suppress(RuntimeError):
         return jvp(f, (at,), (v,))
-    except RuntimeError:
-        leaves = {name: p.detach().requires_grad_() for name, p in at.items()}
-        refusal = "no forward mode, and torch.utils.checkpoint is in use"
-        with torch.enable_grad(), disable_saved_tensors_hooks(refusal):
-            value = f(leaves)
-            w = torch.ones_like(value, requires_grad=True)
-            pulled = slope([value], [w], list(leaves.values()))
-            change = slope(pulled, list(v.values()), [w])[0]
-        return value.detach(), change if torch.is_grad_enabled() else change.detach()
+    # Out here the error is gone, and with it the hooks that torch 2.11's checkpoint leaves in it.
+    leaves = {name: p.detach().requires_grad_() for name, p in at.items()}
+    refusal = "no forward mode, and torch.utils.checkpoint is in use"
+    with torch.enable_grad(), disable_saved_tensors_hooks(refusal):
+        value = f(leaves)
+        w = torch.ones_like(value, requires_grad=True)
+        pulled = slope([value], [w], list(leaves.values()))
+        change = slope(pulled, list(v.values()), [w])[0]
+    return value.detach(), change if torch.is_grad_enabled() else change.detach()
